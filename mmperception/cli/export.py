@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mmperception export WEIGHTS OUT`: make a release file from a trained one, with its facts."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from mmperception import checkpoint
+from mmperception.evaluation.report import source_commit
+from mmperception.types import CLASSES
+
+STREET_LICENCE, SIMULATED_LICENCE = 'CC-BY-NC-SA-3.0', 'Apache-2.0'
+
+
+def add_arguments(parser):
+    """Declare the verb's arguments."""
+    parser.add_argument('weights', type=Path, help='weights.safetensors of a run')
+    parser.add_argument('out', type=Path, help='file to write')
+    parser.add_argument('--force', action='store_true', help='overwrite an existing file')
+
+
+def run(args):
+    """Check the weights, write them with their facts, print the SHA-256 that users need."""
+    if args.out.exists() and not args.force:
+        raise ValueError(f'{args.out}: exists; add --force to overwrite it')
+    network, metadata = checkpoint.load_network(args.weights)
+    checkpoint.save_network(args.out, network, {**metadata, **_facts(metadata)})
+    print(f'{args.out.resolve()}: SHA-256 {hashlib.sha256(args.out.read_bytes()).hexdigest()}')
+    return 0
+
+
+def _facts(metadata):
+    """Say what the file was made from; the licence follows from the data."""
+    train = json.loads(metadata.get('train', '{}'))
+    drives = train.get('drives', []) if train.get('data') else []
+    parts = [f'KITTI raw drives {", ".join(drives)}'] if drives else []
+    if train.get('scenes'):
+        parts.append('simulated scenes')
+    # Folders of one machine say nothing to another.
+    train |= {name: bool(train.get(name)) for name in ('data', 'scenes', 'start')}
+    return {
+        'data': ' and '.join(parts) or 'unknown',
+        'licence': STREET_LICENCE if drives else SIMULATED_LICENCE,
+        'classes': ' '.join(CLASSES),
+        'commit': source_commit(),
+        'train': json.dumps(train),
+    }

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mmperception predict --format kitti-object DIR --out DIR2`: result files for a folder."""
+
+from pathlib import Path
+
+from mmperception.cli.settings import add_settings, config_of
+
+FORMATS = ('kitti-object', 'gtsdb', 'gtsrb')
+
+
+def add_arguments(parser):
+    """Declare the options."""
+    parser.add_argument('path', type=Path, metavar='DIR', help='folder of inputs')
+    parser.add_argument('--format', choices=FORMATS, required=True, help='what DIR holds')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the results')
+    parser.add_argument('--force', action='store_true', help='write into an existing folder')
+    add_settings(parser)
+
+
+def run(args):
+    """Detect in every frame and write one result file each, empty when nothing is found."""
+    from mmperception.datasets.kitti_object import KittiObjectFolder
+    from mmperception.pipeline import load_perceiver
+    from tqdm import tqdm
+
+    if args.format != 'kitti-object':
+        raise ValueError(f'--format {args.format}: signs come with a release of their own')
+    folder = KittiObjectFolder(args.path)
+    if args.out.exists() and not args.force:
+        raise ValueError(f'{args.out}: exists already; choose another --out or add --force')
+    perceiver = load_perceiver(config_of(args))
+    args.out.mkdir(parents=True, exist_ok=True)
+    for index in tqdm(range(folder.num_frames), unit='frame', disable=None):
+        lines = _predict(folder, index, perceiver)
+        text = ''.join(f'{line}\n' for line in lines)
+        (args.out / f'{folder.frames[index]}.txt').write_text(text, encoding='ascii')
+    print(f'{folder.num_frames} files: {args.out.resolve()}')
+    return 0
+
+
+def _predict(folder, index, perceiver):
+    from mmperception.evaluation.kitti_results import result_lines
+
+    frame = folder.sample(index).frame
+    detections = perceiver.detect(frame)
+    model = frame.cameras[0].model if frame.cameras else None
+    size = (model.width, model.height) if model else None
+    return result_lines(detections, folder.calibration(index), size)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mmperception train CONFIG --out DIR`: train a network; resumes after any kill."""
+
+import os
+from pathlib import Path
+
+from mmperception.network.config import NetworkConfig
+from mmperception.training import config as train_config
+from mmperception.training.data import real_scenes
+from mmperception.training.loop import Trainer
+from tqdm import tqdm
+
+
+def add_arguments(parser):
+    """Declare the verb's arguments."""
+    parser.add_argument('config', type=Path, help='YAML of training settings')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the run')
+    parser.add_argument('--resume', action='store_true', help='continue the run in --out')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda:N')
+    parser.add_argument(
+        '--make-scenes',
+        nargs=3,
+        type=int,
+        metavar=('FIRST', 'NUMBER', 'CAMERA'),
+        help='only simulate scenes into the folder that the YAML names: first seed, how many, '
+        '1 with images or 0 without',
+    )
+
+
+def run(args):
+    """Train, or make the scenes to train on."""
+    train = train_config.load(args.config)
+    if args.make_scenes:
+        return _make_scenes(train, *args.make_scenes)
+    if (args.out / 'state.safetensors').exists() and not args.resume:
+        raise ValueError(f'{args.out}: holds a run; add --resume or choose another folder')
+    import torch
+
+    if train.threads:
+        torch.set_num_threads(train.threads)
+    root = train.data or os.environ.get('MMPERCEPTION_DATA', '')
+    real = real_scenes(root, train.drives, NetworkConfig(fusion=train.fusion)) if root else []
+    trainer = Trainer(train, args.out, real, args.device)
+    if args.resume:
+        trainer.resume()
+    _train(trainer, args.out)
+    print(f'weights: {(args.out / "weights.safetensors").resolve()}')
+    return 0
+
+
+def _make_scenes(train, first, number, camera):
+    from mmperception.training.simulated import make_scenes
+
+    if not train.scenes:
+        raise ValueError('scenes: the YAML names no folder for simulated scenes')
+    seeds = range(first, first + number)
+    made = make_scenes(train.scenes, seeds, bool(camera), NetworkConfig(fusion=train.fusion))
+    for _ in tqdm(made, total=number, unit='scene', disable=None):
+        pass
+    return 0
+
+
+def _train(trainer, out):
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(out / 'tensorboard'))
+    progress = tqdm(total=trainer.train.steps, initial=trainer.step, unit='step', disable=None)
+    means = {}
+
+    def on_step(step, parts):
+        for name, value in parts.items():
+            means[name] = 0.98 * means.get(name, value) + 0.02 * value
+        progress.update()
+        if step % 50 == 0:
+            for name, value in means.items():
+                writer.add_scalar(f'loss/{name}', value, step)
+            text = ' '.join(f'{name} {value:.3f}' for name, value in means.items())
+            progress.set_postfix_str(text)
+            with (out / 'log.txt').open('a', encoding='utf-8') as log:
+                log.write(f'{step} {text}\n')
+
+    out.mkdir(parents=True, exist_ok=True)
+    trainer.run(on_step)
+    progress.close()
+    writer.close()

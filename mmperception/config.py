@@ -1,0 +1,439 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Every setting of the package: one tree of frozen dataclasses, the only home of defaults.
+
+A leaf is `option(default, unit, sentence)`. From this tree come the ROS parameters
+(`ros/parameters.py` walks it), the comments of the YAML that `dump` writes, and the table in
+docs/interfaces.md. YAML only overrides; an unknown or mistyped key is an error that names the
+nearest valid one.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+import difflib
+import math
+import re
+import typing
+
+import yaml
+
+
+def option(default, unit, sentence, choices=None):
+    """Declare one setting: its default, its unit ('' for none) and one sentence on it."""
+    metadata = {'unit': unit, 'sentence': sentence, 'choices': choices}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _require(condition, message):
+    if not condition:
+        raise ValueError(message)
+
+
+def _check_choices(section, prefix):
+    for leaf in fields(section):
+        choices = leaf.metadata.get('choices')
+        value = getattr(section, leaf.name)
+        _require(
+            not choices or value in choices,
+            f'{prefix}{leaf.name}: {value!r} is none of {", ".join(map(str, choices or ()))}',
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraConfig:
+    """Settings of one camera, `cameras.NAME.*`."""
+
+    transport: str = option(
+        'raw', '', 'Topic to read: image_raw or image_raw/compressed.', ('raw', 'compressed')
+    )
+    offset_ms: float = option(0.0, 'ms', 'Added to the image stamp before it is matched.')
+    tolerance_ms: float = option(60.0, 'ms', 'Largest distance of an image to the sweep.')
+    required: bool = option(False, '', 'Drop sweeps that have no image of this camera.')
+    rectified: bool = option(False, '', 'The image is rectified: use P and no distortion.')
+
+    def __post_init__(self):
+        _check_choices(self, 'cameras.NAME.')
+        _require(self.tolerance_ms > 0, 'cameras.NAME.tolerance_ms: must be positive')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LidarConfig:
+    """What the LiDAR's stamps and point times mean."""
+
+    stamp: str = option(
+        'start', '', 'What the header stamp of a sweep means.', ('start', 'middle', 'end')
+    )
+    time_field: str = option('', '', 'Name of the per-point time field; empty: find it.')
+    time_unit: str = option('auto', '', 'Unit of that field.', ('auto', 's', 'us', 'ns'))
+    time_relative: bool = option(True, '', 'Point times count from the header stamp.')
+    max_points: int = option(2_000_000, 'points', 'Larger clouds are refused as broken.')
+    max_range_m: float = option(120.0, 'm', 'Points beyond are dropped.')
+    min_range_m: float = option(0.5, 'm', 'Points nearer to the sensor are dropped.')
+    intensity_scale: float = option(
+        0.0, '', 'Intensity is divided by this; 0: 255 when any value exceeds 1, else 1.'
+    )
+
+    def __post_init__(self):
+        _check_choices(self, 'lidar.')
+        _require(self.max_points > 0, 'lidar.max_points: must be positive')
+        _require(
+            0 <= self.min_range_m < self.max_range_m,
+            'lidar.min_range_m: must be at least 0 and below lidar.max_range_m',
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncConfig:
+    """How streams are matched to the pivot."""
+
+    max_wait_ms: float = option(150.0, 'ms', 'Live mode: longest wait for a late input.')
+    min_period_ms: float = option(
+        0.0, 'ms', 'Shortest period of an input; 0: measured while running.'
+    )
+    gps_tolerance_ms: float = option(500.0, 'ms', 'Oldest GPS fix that still counts.')
+    imu_tolerance_ms: float = option(50.0, 'ms', 'Oldest IMU sample that still counts.')
+    odom_tolerance_ms: float = option(
+        100.0, 'ms', 'Largest gap over which the pose is extrapolated.'
+    )
+    lidar_timeout_ms: float = option(
+        500.0, 'ms', 'Without a sweep for this long a camera becomes the pivot.'
+    )
+    buffer: int = option(64, 'messages', 'Most messages kept for each input.')
+
+    def __post_init__(self):
+        _require(self.max_wait_ms > 0, 'sync.max_wait_ms: must be positive')
+        _require(self.buffer >= 2, 'sync.buffer: must be at least 2')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionConfig:
+    """From network output to published detections."""
+
+    score_threshold: float = option(0.3, '', 'Detections below are not tracked or published.')
+    max_detections: int = option(100, '', 'Most detections of one sweep.')
+    circle_radius_m: float = option(
+        1.0, 'm', 'Of two vehicle centres nearer than this the weaker is dropped; others half.'
+    )
+
+    def __post_init__(self):
+        _require(0 < self.score_threshold < 1, 'detection.score_threshold: must be in (0, 1)')
+        _require(self.max_detections > 0, 'detection.max_detections: must be positive')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingConfig:
+    """How detections of successive sweeps become tracks."""
+
+    confirm_hits: int = option(2, 'sweeps', 'Matches before a track is published.')
+    max_coast_s: float = option(0.5, 's', 'A track unseen for longer is dropped.')
+    gate_m: float = option(2.5, 'm', 'Largest distance of a detection to the prediction.')
+    acceleration_mps2: float = option(3.0, 'm/s^2', 'Process noise of the motion model.')
+    stationary_mps: float = option(0.5, 'm/s', 'Slower tracks are called stationary.')
+
+    def __post_init__(self):
+        _require(self.confirm_hits >= 1, 'tracking.confirm_hits: must be at least 1')
+        _require(self.gate_m > 0, 'tracking.gate_m: must be positive')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroundConfig:
+    """The ground model and what counts as an obstacle above it."""
+
+    cell_m: float = option(1.0, 'm', 'Cell of the ground height map.')
+    range_m: float = option(50.0, 'm', 'Ground is modelled this far to every side.')
+    max_slope: float = option(0.25, '', 'Steepest ground, rise over run.')
+    obstacle_height_m: float = option(
+        0.25, 'm', 'Lowest height above ground of an obstacle point.'
+    )
+    clearance_m: float = option(2.3, 'm', 'Points higher above ground hang over the robot.')
+    self_length_m: float = option(5.0, 'm', 'Length of the robot; points within are its own.')
+    self_width_m: float = option(2.2, 'm', 'Width of the robot; points within are its own.')
+    self_center_x_m: float = option(1.3, 'm', "x of the robot's middle in base_frame.")
+    self_center_y_m: float = option(0.0, 'm', "y of the robot's middle in base_frame.")
+
+    def __post_init__(self):
+        _require(
+            0 < self.obstacle_height_m < self.clearance_m,
+            'ground.obstacle_height_m: must be positive and below ground.clearance_m',
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathCostConfig:
+    """The cost grid for planners."""
+
+    resolution_m: float = option(0.1, 'm', 'Cell of the grid; at or below the costmap.')
+    cells: int = option(600, 'cells', 'Cells per side; more than the costmap has.')
+    rate_hz: float = option(5.0, 'Hz', 'Live publishing rate; at or above the costmap.')
+    decay_s: float = option(1.0, 's', 'An unseen obstacle fades from the grid in this time.')
+    hidden_decay_s: float = option(
+        10.0, 's', 'An obstacle too near and too low for any ray fades in this time.'
+    )
+    min_points: int = option(
+        2, 'points', 'Fewest points, in a cell and its eight neighbours, of a new obstacle.'
+    )
+    free_below_m: float = option(
+        0.5, 'm', 'A cell is free when a ray passed over it at most this high above ground.'
+    )
+    inflation_m: float = option(0.8, 'm', 'Graded cost reaches this far around an obstacle.')
+    class_margin_m: list[float] = option(
+        [0.5, 1.0, 0.8], 'm', 'Extra room around vehicle, pedestrian, cyclist.'
+    )
+    horizon_s: float = option(2.0, 's', 'Motion of tracks is painted this far ahead.')
+    on_lidar_loss: str = option(
+        'lethal', '', 'What the grid says when the LiDAR is gone.', ('lethal', 'unknown')
+    )
+    stop_range_m: float = option(10.0, 'm', 'Lethal this far ahead on LiDAR loss.')
+    tracks_wait_ms: float = option(50.0, 'ms', 'Live: longest wait for tracks of a sweep.')
+
+    def __post_init__(self):
+        _check_choices(self, 'path_cost.')
+        _require(self.resolution_m > 0, 'path_cost.resolution_m: must be positive')
+        _require(10 <= self.cells <= 4000, 'path_cost.cells: must be 10 to 4000')
+        _require(self.rate_hz > 0, 'path_cost.rate_hz: must be positive')
+        _require(
+            min(self.decay_s, self.hidden_decay_s, self.inflation_m) > 0,
+            'path_cost.decay_s, hidden_decay_s and inflation_m: must be positive',
+        )
+        _require(
+            len(self.class_margin_m) == 3,
+            'path_cost.class_margin_m: needs vehicle, pedestrian and cyclist',
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedLimitConfig:
+    """Speed limits from signs."""
+
+    robot_max_mps: float = option(
+        0.0, 'm/s', "The robot's own maximum; 0: unset, no speed limit is ever published."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayConfig:
+    """Playing a bag into the nodes."""
+
+    max_in_flight: int = option(2, 'sweeps', 'Sweeps sent but not yet answered.')
+    answer_timeout_s: float = option(30.0, 's', 'Longest wait for the answer to a sweep.')
+    startup_timeout_s: float = option(60.0, 's', 'Longest wait for the nodes to be active.')
+
+    def __post_init__(self):
+        _require(self.max_in_flight >= 1, 'replay.max_in_flight: must be at least 1')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of the nodes; the root of the tree."""
+
+    base_frame: str = option('base_link', '', 'Robot frame: x forward, on the ground.')
+    odom_frame: str = option('odom', '', 'Continuous world frame (REP 105).')
+    map_frame: str = option('map', '', 'Globally referenced frame (REP 105).')
+    mode: str = option('live', '', 'live: newest first; replay: every sweep.', ('live', 'replay'))
+    device: str = option('auto', '', 'auto, cpu or cuda:N.')
+    threads: int = option(0, 'threads', 'CPU threads of the network; 0: all cores.')
+    weights: str = option('street', '', 'street, simulated, or a safetensors file.')
+    weights_sha256: str = option('', '', "SHA-256 of a user's own weights file.")
+    allow_unverified: bool = option(False, '', 'Load own weights without a known SHA-256.')
+    autostart: bool = option(True, '', 'Configure and activate without a manager.')
+    publish_tf: bool = option(False, '', 'The package broadcasts transforms itself.')
+    camera_names: list[str] = option(['camera'], '', 'Cameras; topics NAME/image_raw and so on.')
+    cameras: dict[str, CameraConfig] = option({}, '', 'Settings by camera name.')
+    lidar: LidarConfig = field(default_factory=LidarConfig)
+    sync: SyncConfig = field(default_factory=SyncConfig)
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    ground: GroundConfig = field(default_factory=GroundConfig)
+    path_cost: PathCostConfig = field(default_factory=PathCostConfig)
+    speed_limit: SpeedLimitConfig = field(default_factory=SpeedLimitConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+
+    def __post_init__(self):
+        _check_choices(self, '')
+        _require(
+            re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device),
+            f'device: {self.device!r} is none of auto, cpu, cuda:N',
+        )
+        _require(len(set(self.camera_names)) == len(self.camera_names), 'camera_names: doubled')
+        for name in self.cameras:
+            _require(
+                name in self.camera_names, f'cameras.{name}: not in camera_names, add it there'
+            )
+
+    def camera(self, name):
+        """Return the settings of camera `name` (defaults when none are given)."""
+        return self.cameras.get(name, CameraConfig())
+
+
+def leaves(section=Config, prefix=''):
+    """Yield (dotted name, dataclass field, type) for every leaf below a dataclass type."""
+    hints = typing.get_type_hints(section)
+    for leaf in fields(section):
+        kind = hints[leaf.name]
+        if is_dataclass(kind):
+            yield from leaves(kind, f'{prefix}{leaf.name}.')
+        elif leaf.name != 'cameras':
+            yield f'{prefix}{leaf.name}', leaf, kind
+    if section is Config:
+        yield from leaves(CameraConfig, 'cameras.NAME.')
+
+
+def default_of(leaf):
+    """Return the default value of a dataclass field made by `option`."""
+    return leaf.default_factory() if callable(leaf.default_factory) else leaf.default
+
+
+def from_mapping(values):
+    """
+    Build a Config from a nested mapping of overrides.
+
+    Raises
+    ------
+    ValueError
+        For an unknown key (naming the nearest), a wrong type or a value out of range.
+
+    """
+    return _override(Config(), values, '')
+
+
+def _override(section, values, prefix):
+    if not isinstance(values, dict):
+        raise ValueError(f'{prefix.rstrip(".") or "settings"}: expected a mapping of settings')
+    hints = typing.get_type_hints(type(section))
+    changes = {}
+    for key, value in values.items():
+        name = f'{prefix}{key}'
+        if key not in hints:
+            raise ValueError(_unknown(name))
+        current = getattr(section, key)
+        if name == 'cameras':
+            changes[key] = _cameras(value)
+        elif is_dataclass(current):
+            changes[key] = _override(current, value, f'{name}.')
+        else:
+            changes[key] = _convert(name, value, hints[key])
+    return replace(section, **changes)
+
+
+def _cameras(values):
+    if not isinstance(values, dict):
+        raise ValueError('cameras: expected a mapping from camera name to settings')
+    return {
+        name: _override(CameraConfig(), settings, f'cameras.{name}.')
+        for name, settings in values.items()
+    }
+
+
+def _unknown(name):
+    known = [leaf for leaf, _, _ in leaves()]
+    generic = re.sub(r'^cameras\.[^.]+\.', 'cameras.NAME.', name)
+    near = difflib.get_close_matches(generic, known, n=1, cutoff=0.4)
+    hint = f'; did you mean {near[0]}?' if near else ''
+    return f'unknown parameter {name}{hint}'
+
+
+def _convert(name, value, kind):
+    """Check one leaf: an int passes for a float, nothing else is bent."""
+    if typing.get_origin(kind) is list:
+        (item,) = typing.get_args(kind)
+        if isinstance(value, list | tuple):
+            return [_convert(name, entry, item) for entry in value]
+        raise ValueError(f'{name}: expected a list of {item.__name__}, got {value!r}')
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise ValueError(f'{name}: expected {kind.__name__}, got {value!r}')
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f'{name}: expected a finite number, got {value!r}')
+    return value
+
+
+def load(path):
+    """
+    Read a YAML file of overrides: plain, or in the ROS form `/**: ros__parameters:`.
+
+    Raises
+    ------
+    ValueError
+        If the file is no YAML mapping or a setting is wrong; the message names the file.
+
+    """
+    values = read_mapping(path)
+    try:
+        return from_mapping(values)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def read_mapping(path):
+    """
+    Return the overrides of a YAML file as a nested mapping, unchecked.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read as YAML.
+
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            values = yaml.safe_load(file) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f'{path}: cannot be read as YAML: {error}') from error
+    return _without_ros_header(values)
+
+
+def _without_ros_header(values):
+    """Merge the `ros__parameters` of every node in file order; plain files pass through."""
+    if not isinstance(values, dict):
+        return values
+    sections = [v['ros__parameters'] for v in values.values()
+                if isinstance(v, dict) and 'ros__parameters' in v]  # fmt: skip
+    if not sections:
+        return values
+    merged = {}
+    for section in sections:
+        for key, value in (section or {}).items():
+            if isinstance(value, dict) and isinstance(merged.get(key), dict):
+                merged[key] = {**merged[key], **value}
+            else:
+                merged[key] = value
+    merged.pop('use_sim_time', None)
+    return merged
+
+
+def to_mapping(config):
+    """Return the nested mapping of every resolved setting, as `from_mapping` takes it."""
+    values = {}
+    for leaf in fields(config):
+        value = getattr(config, leaf.name)
+        if leaf.name == 'cameras':
+            values[leaf.name] = {name: to_mapping(camera) for name, camera in value.items()}
+        else:
+            values[leaf.name] = to_mapping(value) if is_dataclass(value) else value
+    return values
+
+
+def dump(config):
+    """Return YAML text of a resolved Config, each key with its unit and meaning."""
+    return '\n'.join(_dump_lines(config, 0)) + '\n'
+
+
+def _dump_lines(section, depth):
+    pad = '  ' * depth
+    for leaf in fields(section):
+        value = getattr(section, leaf.name)
+        if is_dataclass(value):
+            yield f'{pad}{leaf.name}:'
+            yield from _dump_lines(value, depth + 1)
+        elif leaf.name == 'cameras' and value:
+            yield f'{pad}cameras:'
+            for name, camera in value.items():
+                yield f'{pad}  {name}:'
+                yield from _dump_lines(camera, depth + 2)
+        else:
+            unit = f'[{leaf.metadata["unit"]}] ' if leaf.metadata['unit'] else ''
+            text = yaml.safe_dump(value, default_flow_style=True, width=10_000).strip()
+            text = text.removesuffix('...').strip()
+            yield f'{pad}{leaf.name}: {text}  # {unit}{leaf.metadata["sentence"]}'

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Heads -> Detections: peaks of the heat maps, their boxes, and one detection for each object.
+
+The only decoder, for training, evaluation and the nodes. Peak picking by 3x3 maximum as in
+Objects as Points (Zhou et al., 2019); the score joins the class heat with the box's own IoU
+estimate (Zheng et al., CIA-SSD, AAAI 2021). Everything here is float32.
+"""
+
+from mmperception.types import Detections
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+# Weight of the IoU estimate in the score: score = heat ** (1 - a) * iou ** a.
+IOU_WEIGHT = 0.5
+# Of two boxes of one class, the weaker falls when its centre lies in the stronger, grown by this.
+OVERLAP_MARGIN_M = 0.2
+# Peaks below this score are never decoded (PROTOCOL of AP: score >= 0.05).
+MIN_SCORE = 0.05
+# Standard deviations that go out as covariance: measured with LiDAR, guessed from size without.
+LIDAR_SIGMA_M, CAMERA_SIGMA_PER_M, SIGMA_YAW_RAD = 0.15, 0.1, 0.1
+
+
+def decode_boxes(heads, batch, max_detections=100):
+    """
+    Turn the network's raw maps into boxes, one entry for each sample.
+
+    Parameters
+    ----------
+    heads : Heads
+    batch : Batch
+        That the heads answer; a sample without LiDAR is decoded from its cameras.
+    max_detections : int
+
+    Returns
+    -------
+    list of dict
+        `center` (N, 3), `size` (N, 3), `yaw` (N,), `score` (N,) float32, `label` (N,) int64 and
+        `sigma_m` (N,) float32, best first, in the frame of the points.
+
+    """
+    boxes = []
+    for b in range(batch.num_samples):
+        if batch.lidar_mask[b]:
+            found = _decode_bev(heads.heat_fused[b], heads.box[b], batch.grid.coarser(2))
+        else:
+            found = _decode_cameras(heads, batch, b)
+        boxes.append(_suppress(found, max_detections))
+    return boxes
+
+
+def detections_from_boxes(boxes, stamp_ns, frame_id):
+    """Build `Detections` from one entry of `decode_boxes`."""
+    N = len(boxes['score'])
+    covariance = np.zeros((N, 6, 6))
+    index = np.arange(3)
+    covariance[:, index, index] = boxes['sigma_m'][:, None] ** 2
+    # Roll and pitch are not estimated: as unsure as a half turn.
+    covariance[:, 3, 3] = covariance[:, 4, 4] = (np.pi / 2) ** 2
+    covariance[:, 5, 5] = SIGMA_YAW_RAD**2
+    arrays = {name: boxes[name] for name in ('center', 'size', 'yaw', 'score', 'label')}
+    return Detections(
+        stamp_ns=stamp_ns,
+        frame_id=frame_id,
+        covariance=covariance,
+        track_id=np.full(N, -1, np.int64),
+        **arrays,
+    )
+
+
+def find_peaks(heat, limit):
+    """
+    Return the strongest local maxima of probabilities (C, Y, X).
+
+    Returns
+    -------
+    score, label, row, column : (n,) tensors, best first, n <= limit
+
+    """
+    is_peak = F.max_pool2d(heat[None], 3, 1, 1)[0] == heat
+    score = (heat * is_peak).flatten()
+    score, index = torch.topk(score, min(limit, score.numel()))
+    kept = score > 1e-3
+    score, index = score[kept], index[kept]
+    C, Y, X = heat.shape
+    return score, index // (Y * X), index // X % Y, index % X
+
+
+def heading(double_sine, double_cosine, direction):
+    """Return yaw (rad) from sine and cosine of twice the heading and the direction logit."""
+    half_turn = torch.atan2(double_sine, double_cosine) / 2  # in (-pi/2, pi/2]
+    return torch.where(direction > 0, half_turn, half_turn + torch.pi)
+
+
+def _decode_bev(heat, box, grid):
+    heat, label, row, column = find_peaks(torch.sigmoid(heat.float()), 300)
+    values = box.float()[:, row, column]  # (10, n)
+    x = grid.x_min_m + (column + 0.5 + values[0]) * grid.cell_m
+    y = grid.y_min_m + (row + 0.5 + values[1]) * grid.cell_m
+    score = heat ** (1 - IOU_WEIGHT) * torch.sigmoid(values[9]) ** IOU_WEIGHT
+    return {
+        'center': torch.stack((x, y, values[2]), 1),
+        'size': values[3:6].clamp(-3, 4).exp().T,
+        'yaw': heading(values[6], values[7], values[8]),
+        'score': score,
+        'label': label,
+        'sigma_m': torch.full_like(score, LIDAR_SIGMA_M),
+    }
+
+
+def _decode_cameras(heads, batch, b):
+    """Decode every camera of sample `b`; boxes from depth, position from the ray."""
+    found = [
+        _decode_camera(
+            heads.camera_heat[b, k], heads.camera_box[b, k], batch.pixel_from_base[b, k]
+        )
+        for k in range(batch.image_mask.shape[1])
+        if batch.image_mask[b, k]
+    ]
+    if not found:
+        return _empty(heads.box.device)
+    return {name: torch.cat([f[name] for f in found]) for name in found[0]}
+
+
+def _decode_camera(heat, box, pixel_from_base):
+    heat, label, row, column = find_peaks(torch.sigmoid(heat.float()), 100)
+    values = box.float()[:, row, column]
+    # Features sit at a quarter of the image: cell c is centred on pixel 4 c + 1.5.
+    pixel = torch.stack((4 * (column + values[0]) + 1.5, 4 * (row + values[1]) + 1.5))
+    depth = values[4].clamp(-1, 5).exp()
+    ray = torch.cat((pixel, torch.ones_like(pixel[:1]))) * depth  # (3, n)
+    center = torch.linalg.solve(pixel_from_base[:, :3], ray - pixel_from_base[:, 3:]).T
+    turn = torch.atan2(values[8], values[9]) / 2
+    return {
+        'center': center,
+        'size': values[5:8].clamp(-3, 4).exp().T,
+        'yaw': turn + torch.atan2(center[:, 1], center[:, 0]),
+        'score': heat,
+        'label': label,
+        'sigma_m': CAMERA_SIGMA_PER_M * depth,
+    }
+
+
+def _empty(device):
+    return {
+        'center': torch.zeros(0, 3, device=device),
+        'size': torch.zeros(0, 3, device=device),
+        'yaw': torch.zeros(0, device=device),
+        'score': torch.zeros(0, device=device),
+        'label': torch.zeros(0, dtype=torch.int64, device=device),
+        'sigma_m': torch.zeros(0, device=device),
+    }
+
+
+def _suppress(found, limit):
+    """Keep the best box of each object: two objects of one class cannot share their middle."""
+    order = torch.argsort(found['score'], descending=True)
+    boxes = {name: value[order].cpu().numpy() for name, value in found.items()}
+    boxes['yaw'] = np.mod(boxes['yaw'] + np.pi, 2 * np.pi).astype(np.float32) - np.float32(np.pi)
+    is_kept = boxes['score'] >= MIN_SCORE
+    is_kept &= np.isfinite(boxes['center']).all(1) & np.isfinite(boxes['size']).all(1)
+    boxes = {name: value[is_kept] for name, value in boxes.items()}
+    kept = []
+    is_free = np.ones(len(boxes['score']), bool)
+    for i in range(len(is_free)):
+        if is_free[i] and len(kept) < limit:
+            kept.append(i)
+            is_free &= ~(_covers(boxes, i) & (boxes['label'] == boxes['label'][i]))
+    return {name: value[kept] for name, value in boxes.items()}
+
+
+def _covers(boxes, i):
+    """Return (N,) bool: whose centre lies in box `i` or who has the centre of box `i` inside."""
+    delta = boxes['center'][:, :2] - boxes['center'][i, :2]
+    return _inside(delta, boxes['yaw'][i], boxes['size'][i : i + 1]) | _inside(
+        delta, boxes['yaw'], boxes['size']
+    )
+
+
+def _inside(delta, yaw, size):
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    along = np.abs(cos * delta[:, 0] + sin * delta[:, 1])
+    across = np.abs(cos * delta[:, 1] - sin * delta[:, 0])
+    half = size[:, :2] / 2 + OVERLAP_MARGIN_M
+    return (along < half[:, 0]) & (across < half[:, 1])

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+LiDAR branch: points -> pillars -> bird's-eye features.
+
+Pillar encoder of PointPillars (Lang et al., CVPR 2019, eq. of section 2.1) with max pooling over
+the points of a pillar; a small three-scale backbone. The first stride-2 convolution runs on
+occupied pillars only: a 2x2 kernel needs no neighbours, so each pillar adds its own share.
+"""
+
+from mmperception.tensors import NUM_POINT_FEATURES
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+
+def conv_block(channels_in, channels_out, stride=1):
+    """3x3 convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.05),
+        nn.ReLU(inplace=True),
+    )
+
+
+class PillarEncoder(nn.Module):
+    """Point features (N, 9) -> pillar features (P, C)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.linear = nn.Linear(NUM_POINT_FEATURES, channels, bias=False)
+        self.norm = nn.BatchNorm1d(channels, eps=1e-3, momentum=0.05)
+
+    def forward(self, batch):
+        P, C = len(batch.pillar_cell), self.linear.out_features
+        if len(batch.point_features) < 2:  # batch norm cannot estimate from fewer
+            return torch.zeros(P, C, device=batch.point_features.device)
+        points = F.relu(self.norm(self.linear(batch.point_features)))  # (N, C)
+        index = batch.point_pillar[:, None].expand(-1, C)
+        # ReLU makes every value at least 0, so 0 is the neutral start of the maximum.
+        return points.new_zeros(P, C).scatter_reduce(0, index, points, 'amax')
+
+
+class SparseStem(nn.Module):
+    """
+    Stride-2 stem on occupied pillars: (P, C) -> (B, C_out, Y / 2, X / 2).
+
+    Each of the four pillars under a coarse cell has its own matrix, and the sum of their shares
+    is what a dense 2x2 convolution of stride 2 gives, without the dense map.
+    """
+
+    def __init__(self, channels_in, channels_out):
+        super().__init__()
+        self.shares = nn.Linear(channels_in, 4 * channels_out, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.05)
+
+    def forward(self, pillars, cells, num_samples, grid):
+        coarse, part = coarse_cells(cells, grid)
+        C = self.norm.num_features
+        shares = self.shares(pillars).view(-1, 4, C)  # (P, 4, C)
+        shares = shares[torch.arange(len(part), device=part.device), part]  # (P, C)
+        dense = scatter_sum(shares, coarse, num_samples, grid.coarser(2))
+        return F.relu(self.norm(dense))
+
+
+def coarse_cells(cells, grid):
+    """Return the flat cell of `grid.coarser(2)` and the quarter 0..3 of it for each cell."""
+    column = cells % grid.num_x
+    row = cells // grid.num_x  # of all samples stacked: num_y is even, so halves never mix
+    coarse = (row // 2) * (grid.num_x // 2) + column // 2
+    return coarse, (row % 2) * 2 + column % 2
+
+
+def scatter_sum(values, cells, num_samples, grid):
+    """Add rows (P, C) into their flat cells; returns (B, C, Y, X), channels last in memory."""
+    C = values.shape[1]
+    flat = values.new_zeros(num_samples * grid.num_y * grid.num_x, C)
+    flat = flat.index_add(0, cells, values)
+    return flat.view(num_samples, grid.num_y, grid.num_x, C).permute(0, 3, 1, 2)
+
+
+class BevBackbone(nn.Module):
+    """Three scales, merged at the finest: (B, C, Y, X) -> (B, C, Y, X), C = channels[0]."""
+
+    def __init__(self, channels):
+        super().__init__()
+        c1, c2, c3 = channels
+        self.scale1 = conv_block(c1, c1)
+        self.scale2 = nn.Sequential(conv_block(c1, c2, 2), *(conv_block(c2, c2) for _ in '123'))
+        self.scale3 = nn.Sequential(conv_block(c2, c3, 2), *(conv_block(c3, c3) for _ in '1234'))
+        self.lateral2 = nn.Conv2d(c2, c1, 1, bias=False)
+        self.lateral3 = nn.Conv2d(c3, c2, 1, bias=False)
+        self.merge2 = conv_block(c2, c2)
+        self.merge1 = conv_block(c1, c1)
+
+    def forward(self, bev):
+        first = self.scale1(bev)
+        second = self.scale2(first)
+        third = self.scale3(second)
+        second = self.merge2(second + upsample(self.lateral3(third)))
+        return self.merge1(first + upsample(self.lateral2(second)))
+
+
+def upsample(features):
+    """Double rows and columns, bilinear."""
+    return F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The pipeline: what happens to one frame, in reading order. Start here.
+
+    Frame -> inputs (tensors.py) -> network (network/model.py) -> boxes (decode.py)
+          -> tracks (tracking.py)
+
+The path cost has a pipeline of its own (cost.py), on purpose: geometry keeps a robot safe also
+when nothing was learned, so it never waits for this one. Message handling is in ros/.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+import logging
+from time import perf_counter
+
+from mmperception import checkpoint
+from mmperception.decode import decode_boxes, detections_from_boxes
+from mmperception.network.config import NetworkConfig
+from mmperception.network.model import fold_batch_norm, PerceptionNetwork
+from mmperception.tensors import inputs_from_frame, make_batch
+from mmperception.tracking import Tracker
+from mmperception.types import Detections, Tracks
+import torch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Perception:
+    """What was found in one frame; `timings_ms` maps each stage to its milliseconds."""
+
+    detections: Detections
+    tracks: Tracks
+    timings_ms: dict = field(default_factory=dict)
+
+
+class Perceiver:
+    """Finds obstacles in frames; holds the network and the tracks."""
+
+    def __init__(self, network, config, weights_name='untrained'):
+        self.config = config
+        self.weights_name = weights_name
+        self.device = choose_device(config.device)
+        self.network = fold_batch_norm(network).to(self.device)
+        self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+
+    def perceive(self, frame):
+        """
+        Find and follow the obstacles of one frame.
+
+        Parameters
+        ----------
+        frame : Frame
+
+        Returns
+        -------
+        Perception
+
+        """
+        timings_ms = {}
+        detections = self.detect(frame, timings_ms)
+        is_sure = detections.score >= self.config.detection.score_threshold
+        with _timed(timings_ms, 'track'):
+            detections, tracks = self.tracker.update(
+                detections.select(is_sure), frame.odom_from_base, frame.stamp_ns
+            )
+        return Perception(detections=detections, tracks=tracks, timings_ms=timings_ms)
+
+    def detect(self, frame, timings_ms=None):
+        """
+        Find the obstacles of one frame, before tracking and without the published threshold.
+
+        `timings_ms`, when given, receives the milliseconds of each stage.
+
+        Returns
+        -------
+        Detections
+            In `base_link`, score >= 0.05, best first.
+
+        """
+        timings_ms = {} if timings_ms is None else timings_ms
+        network = self.network.config
+        with _timed(timings_ms, 'prepare'):
+            batch = make_batch([inputs_from_frame(frame, network)], network.grid, network)
+        with _timed(timings_ms, 'network'), torch.inference_mode():
+            heads = self.network(batch.to(self.device))
+            if self.device.type == 'cuda':
+                torch.cuda.synchronize(self.device)
+        with _timed(timings_ms, 'decode'), torch.inference_mode():
+            boxes = decode_boxes(heads, batch, self.config.detection.max_detections)[0]
+        return detections_from_boxes(boxes, frame.stamp_ns, self.config.base_frame)
+
+    def reset(self):
+        """Forget everything about the past: time has jumped."""
+        self.tracker.clear()
+
+
+def choose_device(name):
+    """
+    Return the torch device for `auto`, `cpu` or `cuda:N`.
+
+    Raises
+    ------
+    ValueError
+        If a CUDA device is asked for and there is none.
+
+    """
+    if name == 'auto':
+        if torch.cuda.is_available():
+            return torch.device('cuda:0')
+        logger.warning('no CUDA device: the network runs on the CPU')
+        return torch.device('cpu')
+    device = torch.device(name)
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f'device: {name} is not there; use auto or cpu')
+    return device
+
+
+def load_perceiver(config, weights=None):
+    """
+    Load the weights that the configuration (or `weights`) names and build a Perceiver.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or is not what its SHA-256 says.
+
+    """
+    name = weights or config.weights
+    path = checkpoint.weights_path(name)
+    expected = checkpoint.SHIPPED.get(name, config.weights_sha256)
+    checkpoint.verify(path, expected, config.allow_unverified)
+    network, metadata = checkpoint.load_network(path)
+    logger.info('weights %s: %s, licence %s', name, path.name, metadata.get('licence', 'unknown'))
+    return Perceiver(network, config, name)
+
+
+def untrained_perceiver(config, seed=0):
+    """Return a Perceiver with random weights: shape and speed are real, the output is not."""
+    torch.manual_seed(seed)
+    return Perceiver(PerceptionNetwork(NetworkConfig()), config)
+
+
+@contextmanager
+def _timed(timings_ms, stage):
+    start = perf_counter()
+    yield
+    timings_ms[stage] = (perf_counter() - start) * 1e3

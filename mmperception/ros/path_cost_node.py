@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The node `path_cost`: LiDAR sweeps and tracks in, a cost grid and obstacle points out.
+
+This is the safety path: it makes ground and obstacle points from the sweep itself and goes on,
+saying so, when perception is silent. A sweep waits for the tracks of its stamp, live at most
+`path_cost.tracks_wait_ms`. Without an odometry frame there is no grid, and the error says so.
+"""
+
+from dataclasses import dataclass
+import sys
+from time import monotonic_ns
+
+from mmperception.cost import CostMapper, sweep_from_frame
+from mmperception.ros import diagnostics, qos
+from mmperception.ros.assembly import FrameAssembler, LIDAR
+from mmperception.ros.cost_outputs import CostOutputs
+from mmperception.ros.process import run
+from mmperception.ros.stamps import stamp_of
+from mmperception.ros.track_inbox import TrackInbox
+from mmperception.ros.working_node import elapsed_ms, LOG_PERIOD_S, WorkingNode
+from mmperception.synchronizer import MatchedSet
+from sensor_msgs.msg import PointCloud2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A serialised sweep: when it was measured, and when it came (steady time, node's clock)."""
+
+    stamp_ns: int
+    received_ns: int
+    data: bytes
+
+
+class PathCostNode(WorkingNode):
+    """See the module."""
+
+    def __init__(self, **options):
+        super().__init__('path_cost', **options)
+        self.mapper = self.outputs = None
+
+    def configure(self):
+        """Announce what will be published, and tell the planner where the grid is."""
+        super().configure()
+        self.mapper = CostMapper(self.config)
+        self.outputs = CostOutputs(self)
+        self.outputs.publish_filter_info()
+        if not self.config.speed_limit.robot_max_mps:
+            self.get_logger().warning(
+                'speed_limit.robot_max_mps is not set: no speed limit is published'
+            )
+
+    def cleanup(self):
+        """Free the grid and the publishers."""
+        super().cleanup()
+        if self.outputs is not None:
+            self.outputs.destroy()
+        self.mapper = self.outputs = None
+
+    def activate(self):
+        """Subscribe and begin to work."""
+        super().activate()
+        self.heard_ns = self.arrived_ns = None
+        self.num_received, self.is_lidar_lost = 0, False
+        self.assembler = FrameAssembler(self.config, self.transforms)
+        self.tracks = TrackInbox(self)
+        self.sweeps = self.create_subscription(
+            PointCloud2,
+            'lidar/points',
+            self._receive,
+            qos.sensor(qos.LIDAR_DEPTH, self.config.mode),
+            qos_overriding_options=qos.overridable(),
+            raw=True,
+        )
+        self.worker.start()
+
+    def deactivate(self):
+        """Unsubscribe, end the worker, and leave a last grid behind."""
+        if self.worker is None:
+            return
+        self.destroy_subscription(self.sweeps)
+        self.tracks.destroy()
+        super().deactivate()
+        self._say_last_words()
+        self.mapper.clear()
+
+    def work(self, arrival):
+        """Turn one sweep into a grid and the points that went into it."""
+        tracks = self._wait_for_tracks(arrival)
+        timings_ms = {'wait': elapsed_ms(arrival.received_ns)}
+        started_ns = monotonic_ns()
+        frame = self._frame(arrival)
+        timings_ms['assemble'] = elapsed_ms(started_ns)
+        path_cost = self.mapper.integrate(sweep_from_frame(frame, tracks))
+        timings_ms.update(path_cost.timings_ms)
+        integrated_ns = monotonic_ns()
+        self.outputs.add(frame.cloud, path_cost)
+        timings_ms['publish'] = elapsed_ms(integrated_ns)
+        timings_ms['total'] = elapsed_ms(started_ns)
+        return timings_ms
+
+    def idle(self, now_ns):
+        """Notice that the LiDAR is gone."""
+        if self.heard_ns is None or self.is_lidar_lost:
+            return
+        # By steady time too: a played clock leaps ahead of a sweep that is on its way.
+        silent_ns = self.get_clock().now().nanoseconds - self.heard_ns
+        silent_ms = min(silent_ns, now_ns - self.arrived_ns) / 1e6
+        if silent_ms > self.config.sync.lidar_timeout_ms:
+            self.is_lidar_lost = True
+            self.get_logger().error(
+                f'no sweep for {silent_ms:.0f} ms: path_cost follows on_lidar_loss: '
+                f'{self.config.path_cost.on_lidar_loss}'
+            )
+            self._say_last_words()
+
+    def clear_inputs(self):
+        """Forget the tracks that wait."""
+        self.tracks.clear()
+        self.heard_ns = None
+
+    def forget(self):
+        """Empty the grid and the motion history."""
+        self.assembler.reset()
+        self.mapper.clear()
+        self.outputs.forget()
+
+    def report(self):
+        """Say what the sweeps, the tracks and the work do."""
+        level, message = diagnostics.OK, 'working'
+        if self.is_lidar_lost or self.heard_ns is None:
+            level, message = diagnostics.ERROR, 'no sweeps on lidar/points'
+        elif not self.tracks.is_fed():
+            level, message = diagnostics.WARN, 'nobody publishes tracks: obstacles have no class'
+        values = {
+            'received': self.num_received,
+            'without_tracks': self.tracks.num_missing,
+            'path_cost_messages': self.outputs.num_grids,
+        }
+        return [self.report_work(message, values, level)]
+
+    def _receive(self, data):
+        stamp_ns = stamp_of(data)
+        self.arrived_ns = monotonic_ns()
+        self.heard_ns = self.get_clock().now().nanoseconds
+        self.is_lidar_lost = False
+        self.num_received += 1
+        arrival = Arrival(stamp_ns=stamp_ns, received_ns=self.arrived_ns, data=data)
+        self.worker.put(arrival)
+
+    def _wait_for_tracks(self, arrival):
+        """Return the tracks of a sweep, or None after the wait; say so when it was in vain."""
+        wait_ns = int(self.config.path_cost.tracks_wait_ms * 1e6)
+        if self.is_replay:
+            wait_ns = int(self.config.replay.answer_timeout_s * 1e9) // 2
+        must_be_fed = self.is_replay
+        tracks = self.tracks.take(arrival.stamp_ns, arrival.received_ns + wait_ns, must_be_fed)
+        if tracks is None:
+            self.get_logger().warning(
+                'no tracks of this sweep: path_cost goes on with geometry alone',
+                throttle_duration_sec=LOG_PERIOD_S,
+            )
+        return tracks
+
+    def _frame(self, arrival):
+        """Return the sweep as a Frame without cameras, placed and deskewed as in perception."""
+        frame = self.assembler.assemble(
+            MatchedSet(
+                stamp_ns=arrival.stamp_ns,
+                pivot=LIDAR,
+                payload=arrival.data,
+                members={},
+                missing={},
+                skew_ns={},
+                waited_ns=0,
+            )
+        )
+        if frame.odom_from_base is None:
+            raise LookupError(f'no odometry, so no path_cost: {frame.missing["odom"]}')
+        return frame
+
+    def _say_last_words(self):
+        """Publish what `on_lidar_loss` says, stamped now."""
+        now_ns = self.get_clock().now().nanoseconds
+        try:
+            odom_from_base = self.assembler.ego.odom_from_base(now_ns)
+        except LookupError:
+            odom_from_base = None  # where it was at the last sweep
+        grid = self.mapper.last_words(now_ns, odom_from_base)
+        if grid is not None:
+            self.outputs.publish_grid(grid)
+
+
+def main():
+    """Run the node alone."""
+    return run([PathCostNode])
+
+
+if __name__ == '__main__':
+    sys.exit(main())

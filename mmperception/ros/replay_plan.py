@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a replay plays and where its results go: checked before anything is started.
+
+`--drop SENSOR[@FROM-TO]` becomes a `Drop`, the settings become the nodes' parameter file.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+import re
+
+from mmperception.config import Config, to_mapping
+from mmperception.ros import bag
+from mmperception.ros.player import Drop
+import yaml
+
+SENSOR_TOPICS = {
+    'lidar': ('/lidar/points',),
+    'gps': ('/gps/fix',),
+    'imu': ('/imu/data',),
+    'odom': ('/odom',),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayPlan:
+    """What to play, how, and where the results go."""
+
+    bag: Path
+    out: Path
+    config: Config
+    drops: tuple[Drop, ...] = ()
+    rate: float = 1.0
+    loops: int = 1
+    has_video: bool = False
+    may_overwrite: bool = False
+
+
+def drop_from_text(text, config):
+    """
+    Return the Drop of `SENSOR[@FROM-TO]`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such sensor, or the times are none.
+
+    """
+    found = re.fullmatch(r'([^@]+)(?:@([\d.]+)-([\d.]+))?', text)
+    cameras = {
+        name: (f'/{name}/image_raw', f'/{name}/image_raw/compressed', f'/{name}/camera_info')
+        for name in config.camera_names
+    }
+    topics = {**SENSOR_TOPICS, **cameras}
+    if not found or found[1] not in topics:
+        raise ValueError(f'--drop {text}: give one of {", ".join(topics)}, or such as lidar@2-4.5')
+    try:
+        from_s, to_s = float(found[2] or 0.0), float(found[3] or 'inf')
+    except ValueError as error:
+        raise ValueError(f'--drop {text}: times are seconds, such as lidar@2-4.5') from error
+    if from_s >= to_s:
+        raise ValueError(f'--drop {text}: begins at {from_s} s but ends at {to_s} s')
+    return Drop(topics=topics[found[1]], from_s=from_s, to_s=to_s)
+
+
+def check_bag(plan):
+    """
+    Look at a bag before anything is started.
+
+    Raises
+    ------
+    ValueError
+        If it has no sweeps and no images, or no transforms.
+
+    """
+    contents = bag.contents_of(plan.bag)
+    if not {'/tf', '/tf_static'} & set(contents.topics):
+        raise ValueError(
+            f'{plan.bag}: neither /tf nor /tf_static is in it: record them too, they say where '
+            'the sensors sit'
+        )
+    return contents
+
+
+def prepare(plan):
+    """
+    Make the folder of the results and the nodes' parameter file in it.
+
+    Raises
+    ------
+    ValueError
+        If the folder is there already and may not be overwritten.
+
+    """
+    if plan.out.exists() and not plan.may_overwrite:
+        raise ValueError(f'{plan.out} exists: give another --out, or --force to overwrite it')
+    plan.out.mkdir(parents=True, exist_ok=True)
+    values = {**to_mapping(plan.config), 'autostart': True, 'use_sim_time': True}
+    values = {name: value for name, value in values.items() if value != {}}
+    path = plan.out / 'params.yaml'
+    path.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}, sort_keys=False))
+    return path

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Labelled frames of simulated streets, one by one or as a whole recorded drive.
+
+`simulate_samples` makes independent scenes for training; `SimulatedDrive` drives along one
+street and records it with all its sensors, for bags, demonstrations and evaluation.
+"""
+
+from functools import cached_property
+
+from mmperception.geometry import invert
+from mmperception.simulation.ego import Ego
+from mmperception.simulation.inertial import gps_fixes, imu_samples, poses
+from mmperception.simulation.lidar import PERIOD_S, scan, SweepPath
+from mmperception.simulation.mounting import CAMERA, make_mounting
+from mmperception.simulation.road import Road
+from mmperception.simulation.roadside import fill_sides
+from mmperception.simulation.street import Layout, random_section, random_style
+from mmperception.simulation.tour import make_tour
+from mmperception.simulation.traffic import fill_road, random_openings, Traffic
+from mmperception.simulation.truth import boxes_as_seen, boxes_at_stamp, truth_of
+from mmperception.types import (
+    CameraView,
+    Event,
+    Frame,
+    Image,
+    Motion,
+    PointCloud,
+    Recording,
+    Sample,
+)
+import numpy as np
+
+# How far a single scene reaches to either end of the ego car.
+REACH_M = 84.0
+CAMERA_DELAY_S = 0.01
+START_NS = 1_700_000_000_000_000_000
+_NS = 1_000_000_000
+_PERIOD_NS = int(PERIOD_S * _NS)
+
+
+def simulate_samples(seed, with_camera=False, num=None):
+    """
+    Make labelled frames, each of a scene of its own.
+
+    Parameters
+    ----------
+    seed : int
+        Scene k of a seed always has the same street and sweep, with or without camera.
+    with_camera : bool
+        Pictures too, at about a second each.
+    num : int or None
+        How many; None: without end.
+
+    Yields
+    ------
+    Sample
+        Truth covers the full turn: every actor of which at least one point was measured. Clouds
+        have no point times; truth boxes stand where the uncorrected sweep shows each object.
+
+    """
+    number = 0
+    while num is None or number < num:
+        yield _single_scene(seed, number, with_camera)
+        number += 1
+
+
+def _single_scene(seed, number, with_camera):
+    rng = np.random.default_rng((seed, number))
+    street, ego = _random_scene(rng)
+    mounting = make_mounting(rng)
+    moment = street.moment(0.0, ego.pose(0.0)[:2, 3])
+    path = SweepPath(lambda time: ego.pose(time) @ mounting.base_from_lidar)
+    sweep = scan(moment, path, rng)
+    views = (_view((street, ego, mounting), 0.0, START_NS, rng),) if with_camera else ()
+    frame = Frame(
+        stamp_ns=START_NS,
+        cloud=_cloud(sweep, START_NS, is_timed=False),
+        base_from_lidar=mounting.base_from_lidar,
+        cameras=views,
+        motion=_motion(ego, 0.0),
+    )
+    boxes = boxes_as_seen(moment, path, mounting.base_from_lidar)
+    truth = truth_of(moment, sweep, boxes, START_NS)
+    return Sample(frame=frame, truth=truth, source=f'simulated/{seed}/{number}')
+
+
+def _random_scene(rng):
+    """Draw a street with an ego car at station 0 and time 0."""
+    style, section = random_style(rng), random_section(rng)
+    openings = random_openings(rng, (-25, 50), 0.3)
+    road = Road(rng, section, (-REACH_M, REACH_M), openings)
+    speed = float(rng.choice((0.0, rng.uniform(0.5, 15)), p=(0.2, 0.8)))
+    ego = Ego(road, rng, 0.0, speed, -section.lane / 2 + rng.normal(0, 0.25))
+    layout = Layout(rng, road, style)
+    # Nothing stands where the ego car is.
+    layout.take(1.0, -section.lane / 2, (3.0, 1.2))
+    fill_sides(layout)
+    fill_road(Traffic(layout, ego.place, 0.1), 0.0, speed)
+    return layout.street(), ego
+
+
+def _cloud(sweep, stamp_ns, is_timed):
+    return PointCloud(
+        stamp_ns=stamp_ns,
+        frame_id='lidar',
+        points=sweep.points,
+        intensity=sweep.intensity,
+        ring=sweep.ring,
+        time_ns=sweep.time_ns if is_timed else None,
+    )
+
+
+def _motion(ego, time_s):
+    speed, yaw_rate = ego.motion(time_s)
+    return Motion(speed_mps=speed, yaw_rate_radps=yaw_rate, age_ns=0, source='tf')
+
+
+def _picture(scene, time_s, appearance, rng):
+    """Render the camera's image at a time; `scene` is (street, ego, mounting)."""
+    from mmperception.simulation.camera import render
+
+    street, ego, mounting = scene
+    world_from_base = ego.pose(time_s)
+    mesh = street.mesh_at(time_s, world_from_base[:2, 3])
+    world_from_camera = world_from_base @ mounting.base_from_camera[CAMERA]
+    return render(mesh, world_from_camera, mounting.camera_models[CAMERA], appearance, rng)
+
+
+def _view(scene, time_s, stamp_ns, rng, pixels=None):
+    """Return the view that belongs to a sweep at `time_s`, stamped a little later."""
+    from mmperception.simulation.camera import random_appearance
+
+    _, ego, mounting = scene
+    later = time_s + CAMERA_DELAY_S
+    if pixels is None:
+        pixels = _picture(scene, later, random_appearance(rng), rng)
+    image = Image(
+        stamp_ns=stamp_ns + int(CAMERA_DELAY_S * _NS), frame_id='camera_optical', pixels=pixels
+    )
+    camera_from_base = invert(mounting.base_from_camera[CAMERA])
+    camera_from_base = camera_from_base @ invert(ego.pose(later)) @ ego.pose(time_s)
+    return CameraView(
+        name=CAMERA,
+        image=image,
+        model=mounting.camera_models[CAMERA],
+        camera_from_base=camera_from_base,
+        is_compensated=True,
+    )
+
+
+class SimulatedDrive:
+    """
+    A recorded drive along a simulated street.
+
+    The same seconds and seed give the same drive on every machine. Sweeps carry point times;
+    their stamp is the moment the LiDAR faces forward, the first at 0.05 s.
+
+    Parameters
+    ----------
+    seconds : float
+        Length of the drive; ten sweeps a second.
+    seed : int
+
+    """
+
+    def __init__(self, seconds, seed):
+        self.num_sweeps = max(1, round(seconds / PERIOD_S))
+        self.seed = int(seed)
+        self.mounting = make_mounting()
+        self._street, self._ego = make_tour(self._rng(0), self.num_sweeps * PERIOD_S)
+
+    def _rng(self, *purpose):
+        return np.random.default_rng((self.seed, *purpose))
+
+    @cached_property
+    def _appearance(self):
+        from mmperception.simulation.camera import random_appearance
+
+        return random_appearance(self._rng(1))
+
+    @property
+    def _scene(self):
+        return self._street, self._ego, self.mounting
+
+    def recording(self):
+        """Return the drive as a stream of events in the order in which they were logged."""
+        return Recording(mounting=self.mounting, events=self._events(), num_sweeps=self.num_sweeps)
+
+    def samples(self):
+        """Yield one labelled frame a sweep, as if every input had arrived."""
+        fixes = self._fixes()
+        start = invert(self._ego.pose(0.0))
+        for index in range(self.num_sweeps):
+            time_s, stamp_ns = self._moment(index)
+            cloud, truth = self._sweep(index)
+            pixels = _picture(self._scene, time_s + CAMERA_DELAY_S, self._appearance,
+                              self._rng(3, index))  # fmt: skip
+            frame = Frame(
+                stamp_ns=stamp_ns,
+                cloud=cloud,
+                base_from_lidar=self.mounting.base_from_lidar,
+                cameras=(_view(self._scene, time_s, stamp_ns, None, pixels),),
+                odom_from_base=start @ self._ego.pose(time_s),
+                gps=fixes[index],
+                motion=_motion(self._ego, time_s),
+            )
+            source = f'simulated drive {self.seed}/{index}'
+            yield Sample(frame=frame, truth=truth, source=source)
+
+    def _moment(self, index):
+        """Return when a sweep faces forward: seconds of the drive, and its stamp."""
+        return (index + 0.5) * PERIOD_S, START_NS + index * _PERIOD_NS + _PERIOD_NS // 2
+
+    def _sweep(self, index):
+        """Return cloud and truth of a sweep."""
+        time_s, stamp_ns = self._moment(index)
+        world_from_base = self._ego.pose(time_s)
+        moment = self._street.moment(time_s, world_from_base[:2, 3])
+        path = SweepPath(
+            lambda offset: self._ego.pose(time_s + offset) @ self.mounting.base_from_lidar
+        )
+        sweep = scan(moment, path, self._rng(2, index))
+        truth = truth_of(moment, sweep, boxes_at_stamp(moment, world_from_base), stamp_ns)
+        return _cloud(sweep, stamp_ns, is_timed=True), truth
+
+    def _fixes(self):
+        times = np.arange(self.num_sweeps) * PERIOD_S + 0.03
+        return gps_fixes(self._ego, self.mounting, times, START_NS, self._rng(4))
+
+    def _events(self):
+        """Yield events by log time: a sweep (with its truth) is logged at its end."""
+        seconds = self.num_sweeps * PERIOD_S
+        # Poses begin before the first point was measured and end after the last.
+        fine = np.arange(-5, round(seconds * 100) + 6) * 0.01
+        values = [*poses(self._ego, fine, START_NS), *self._fixes()]
+        values += imu_samples(self._ego, self.mounting, fine, START_NS, self._rng(5))
+        due = [(value.stamp_ns, 1, value) for value in values]
+        for index in range(self.num_sweeps):
+            _, stamp_ns = self._moment(index)
+            due.append((stamp_ns + int(CAMERA_DELAY_S * _NS), 2, index))
+            due.append((stamp_ns + _PERIOD_NS // 2, 3, index))
+        for log_ns, kind, value in sorted(due, key=lambda entry: entry[:2]):
+            yield from self._logged(log_ns, kind, value)
+
+    def _logged(self, log_ns, kind, value):
+        if kind == 1:
+            yield Event(log_ns=log_ns, value=value)
+        elif kind == 2:
+            pixels = _picture(self._scene, (log_ns - START_NS) / _NS, self._appearance,
+                              self._rng(3, value))  # fmt: skip
+            image = Image(stamp_ns=log_ns, frame_id='camera_optical', pixels=pixels)
+            yield Event(log_ns=log_ns, value=image, camera=CAMERA)
+        else:
+            for part in self._sweep(value):
+                yield Event(log_ns=log_ns, value=part)

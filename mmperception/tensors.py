@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Frame -> Batch: the only preprocessing, for training, evaluation and the nodes alike.
+
+Points become pillars, images are resized and normalised, projection becomes one 3x4 matrix per
+camera. `inputs_from_frame` stops at arrays in `base_link`, where training augments them;
+`make_batch` does the rest. Pillars: Lang et al., PointPillars, CVPR 2019, with dynamic
+occupancy instead of a fixed number of points.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+from mmperception.geometry import apply
+from mmperception.grid import BevGrid
+import numpy as np
+import torch
+
+IMAGE_MEAN, IMAGE_SCALE = 0.45, 0.25
+NUM_POINT_FEATURES = 9
+# Metres over which the range feature reaches 1; keeps it in the size of the others.
+RANGE_SCALE_M = 50.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CameraInput:
+    """
+    One image as the network sees it.
+
+    `pixels` (h, w, 3) uint8 RGB, undistorted and resized; `pixel_from_base` (3, 4) float64 maps
+    homogeneous `base_link` metres to homogeneous pixels of it.
+    """
+
+    pixels: np.ndarray
+    pixel_from_base: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inputs:
+    """
+    One frame in network terms, before batching.
+
+    `points` (N, 3) float32 in `base_link` and `intensity` (N,) float32 or None, both None
+    without LiDAR; `motion` is (speed m/s, yaw rate rad/s) or None.
+    """
+
+    points: np.ndarray | None
+    intensity: np.ndarray | None
+    cameras: tuple[CameraInput, ...]
+    motion: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Batch:
+    """
+    B frames as tensors, all on one device.
+
+    Attributes
+    ----------
+    num_samples, grid : int, BevGrid
+        Passed, never inferred from the data: a sample may have no points.
+    point_features : (N, 9) float32
+        Of all samples together.
+    point_pillar : (N,) int64
+        Row of the pillar each point belongs to.
+    pillar_cell : (P,) int64
+        Flat cell (sample, y, x) of each occupied pillar, ascending.
+    pillar_mean : (P, 3) float32
+        Mean point, base_link metres.
+    images : (B, K, 3, h, w) float32
+    image_mask : (B, K) bool
+        False where the camera is missing; its pixels are then zero and never read.
+    pixel_from_base : (B, K, 3, 4) float32
+    motion : (B, 3) float32
+        Speed / 10, yaw rate, 1 if known; all 0 if not.
+    lidar_mask : (B,) bool
+
+    """
+
+    num_samples: int
+    grid: BevGrid
+    point_features: torch.Tensor
+    point_pillar: torch.Tensor
+    pillar_cell: torch.Tensor
+    pillar_mean: torch.Tensor
+    images: torch.Tensor
+    image_mask: torch.Tensor
+    pixel_from_base: torch.Tensor
+    motion: torch.Tensor
+    lidar_mask: torch.Tensor
+
+    def to(self, device):
+        """Return the same batch on another device."""
+        tensors = {
+            name: value.to(device)
+            for name in self.__slots__
+            if isinstance(value := getattr(self, name), torch.Tensor)
+        }
+        return replace(self, **tensors)
+
+
+def image_size(camera, width):
+    """Return (h, w) of a camera's image in the network: aspect kept, h a multiple of 16."""
+    return max(16, round(camera.height * width / camera.width / 16) * 16), width
+
+
+def prepare_camera(view, width):
+    """
+    Undistort and resize one image.
+
+    Parameters
+    ----------
+    view : CameraView
+    width : int
+        Pixels of the network's image.
+
+    Returns
+    -------
+    CameraInput
+
+    """
+    h, w = image_size(view.model, width)
+    scale_x, scale_y = w / view.model.width, h / view.model.height
+    # Pixel centres: column u of the source becomes (u + 0.5) * scale - 0.5.
+    resized = np.array(
+        [[scale_x, 0, 0.5 * scale_x - 0.5], [0, scale_y, 0.5 * scale_y - 0.5], [0, 0, 1]]
+    )
+    intrinsics = resized @ view.model.intrinsics
+    pixels = view.image.pixels
+    if view.model.distortion_model == 'none' or not view.model.distortion.any():
+        pixels = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA)
+    else:
+        pixels = _undistort(pixels, view.model, intrinsics, (w, h))
+    return CameraInput(pixels=pixels, pixel_from_base=intrinsics @ view.camera_from_base[:3])
+
+
+def _undistort(pixels, model, intrinsics, size):
+    identity = np.eye(3)
+    arguments = (model.intrinsics, model.distortion, identity, intrinsics, size, cv2.CV_32FC1)
+    is_fisheye = model.distortion_model == 'equidistant'
+    build = cv2.fisheye.initUndistortRectifyMap if is_fisheye else cv2.initUndistortRectifyMap
+    map_x, map_y = build(*arguments)
+    return cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR)
+
+
+def inputs_from_frame(frame, config):
+    """
+    Gather a frame's arrays in `base_link`.
+
+    Parameters
+    ----------
+    frame : Frame
+    config : NetworkConfig
+
+    Returns
+    -------
+    Inputs
+
+    """
+    points = intensity = None
+    if frame.cloud is not None:
+        points = apply(frame.base_from_lidar, frame.cloud.points)
+        intensity = frame.cloud.intensity
+    cameras = tuple(prepare_camera(view, config.image_width) for view in frame.cameras)
+    known = frame.motion is not None
+    motion = (frame.motion.speed_mps, frame.motion.yaw_rate_radps) if known else None
+    return Inputs(points=points, intensity=intensity, cameras=cameras, motion=motion)
+
+
+def make_batch(samples, grid, config):
+    """
+    Turn frames into one batch on the CPU.
+
+    Parameters
+    ----------
+    samples : sequence of Inputs
+    grid : BevGrid
+        Window of the pillars.
+    config : NetworkConfig
+
+    Returns
+    -------
+    Batch
+
+    """
+    points, sample = _gather_points(samples, config)
+    features, pillars = _pillarize(points, sample, len(samples), grid)
+    images, image_mask, pixel_from_base = _gather_images(samples, config)
+    motion = [(s.motion[0] / 10.0, s.motion[1], 1.0) if s.motion else (0, 0, 0) for s in samples]
+    return Batch(
+        num_samples=len(samples),
+        grid=grid,
+        point_features=features,
+        images=images,
+        image_mask=image_mask,
+        pixel_from_base=pixel_from_base,
+        motion=torch.tensor(motion, dtype=torch.float32).reshape(-1, 3),
+        lidar_mask=torch.tensor([s.points is not None for s in samples]),
+        **pillars,
+    )
+
+
+def _gather_points(samples, config):
+    """Stack x, y, z, intensity, has_intensity of all samples, with the sample of each point."""
+    rows, owner = [np.zeros((0, 5), np.float32)], [np.zeros(0, np.int64)]
+    for b, inputs in enumerate(samples):
+        if inputs.points is None:
+            continue
+        z = inputs.points[:, 2]
+        kept = (z > config.z_min_m) & (z < config.z_max_m)
+        block = np.zeros((int(kept.sum()), 5), np.float32)
+        block[:, :3] = inputs.points[kept]
+        if inputs.intensity is not None:
+            block[:, 3], block[:, 4] = inputs.intensity[kept], 1.0
+        rows.append(block)
+        owner.append(np.full(len(block), b, np.int64))
+    return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(owner))
+
+
+def _pillarize(points, sample, num_samples, grid):
+    """Assign points to occupied pillars and describe each point relative to its pillar."""
+    column = torch.floor((points[:, 0] - grid.x_min_m) / grid.cell_m).long()
+    row = torch.floor((points[:, 1] - grid.y_min_m) / grid.cell_m).long()
+    kept = (column >= 0) & (column < grid.num_x) & (row >= 0) & (row < grid.num_y)
+    points, sample, column, row = points[kept], sample[kept], column[kept], row[kept]
+    cell = (sample * grid.num_y + row) * grid.num_x + column
+    count = torch.bincount(cell, minlength=num_samples * grid.num_y * grid.num_x)
+    is_occupied = count > 0
+    slot = torch.cumsum(is_occupied, 0) - 1
+    pillar_cell = torch.nonzero(is_occupied)[:, 0]  # (P,)
+    point_pillar = slot[cell]
+    total = torch.zeros(len(pillar_cell), 3).index_add_(0, point_pillar, points[:, :3])
+    mean = total / count[pillar_cell][:, None].clamp(min=1)
+    centre_x = grid.x_min_m + (column + 0.5) * grid.cell_m
+    centre_y = grid.y_min_m + (row + 0.5) * grid.cell_m
+    features = torch.empty(len(points), NUM_POINT_FEATURES)
+    features[:, 0] = (points[:, 0] - centre_x) / grid.cell_m
+    features[:, 1] = (points[:, 1] - centre_y) / grid.cell_m
+    features[:, 2] = points[:, 2]
+    features[:, 3:6] = points[:, :3] - mean[point_pillar]
+    features[:, 6:8] = points[:, 3:5]
+    features[:, 8] = torch.linalg.vector_norm(points[:, :2], dim=1) / RANGE_SCALE_M
+    pillars = {'point_pillar': point_pillar, 'pillar_cell': pillar_cell, 'pillar_mean': mean}
+    return features, pillars
+
+
+def _gather_images(samples, config):
+    """Stack images padded to one size; samples may have fewer cameras than others."""
+    K = max((len(s.cameras) for s in samples), default=0)
+    heights = [c.pixels.shape[0] for s in samples for c in s.cameras]
+    h, w = max(heights, default=16), config.image_width
+    images = torch.zeros(len(samples), K, 3, h, w)
+    mask = torch.zeros(len(samples), K, dtype=torch.bool)
+    matrices = torch.zeros(len(samples), K, 3, 4)
+    for b, inputs in enumerate(samples):
+        for k, camera in enumerate(inputs.cameras):
+            pixels = torch.from_numpy(camera.pixels).permute(2, 0, 1)  # (3, h, w)
+            normal = (pixels.float() / 255.0 - IMAGE_MEAN) / IMAGE_SCALE
+            images[b, k, :, : normal.shape[1]] = normal
+            mask[b, k] = True
+            matrices[b, k] = torch.from_numpy(camera.pixel_from_base)
+    return images, mask, matrices

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a training run: what `mmperception train CONFIG` reads and stores with the run."""
+
+from dataclasses import dataclass, fields
+
+import yaml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """
+    One training run.
+
+    Attributes
+    ----------
+    fusion : str
+        Kind of fusion, see network/config.py.
+    data : str
+        Folder of the unpacked recordings (`kitti_raw/` inside); empty: MMPERCEPTION_DATA, and
+        without that simulation only.
+    drives : list of str
+        Training drives by number; drive 0005 is refused.
+    scenes : str
+        Folder of simulated scenes, made by `mmperception train --make-scenes`.
+    real_share : float
+        Share of real samples in a batch when there are any.
+    start : str
+        Weights file to start from; empty: random weights.
+    steps, batch_size : int
+    learning_rate, weight_decay : float
+    seed : int
+    window_m : list of float
+        Depth and width of the training window, metres; multiples of 6.4.
+    workers : int
+        Processes that prepare samples.
+    bfloat16 : bool
+        Convolutions and linear layers in bfloat16.
+    threads : int
+        CPU threads of the step; 0: all.
+
+    """
+
+    fusion: str = 'attention'
+    data: str = ''
+    drives: tuple[str, ...] = ('0009', '0048', '0052', '0060')
+    scenes: str = ''
+    real_share: float = 0.5
+    start: str = ''
+    steps: int = 6000
+    batch_size: int = 4
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    seed: int = 0
+    window_m: tuple[float, ...] = (51.2, 76.8)
+    workers: int = 1
+    bfloat16: bool = False
+    threads: int = 0
+
+    def __post_init__(self):
+        if not 0.0 <= self.real_share <= 1.0:
+            raise ValueError('real_share: must be 0 to 1')
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError('steps and batch_size: must be at least 1')
+
+
+def load(path):
+    """
+    Read a training YAML.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read or holds an unknown setting; names both.
+
+    """
+    try:
+        with open(path, encoding='utf-8') as file:
+            values = yaml.safe_load(file) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f'{path}: cannot be read as YAML: {error}') from error
+    known = {f.name for f in fields(TrainConfig)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(
+            f'{path}: unknown setting {unknown[0]}; known are {", ".join(sorted(known))}'
+        )
+    return TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

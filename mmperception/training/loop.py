@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The training loop: AdamW, one-cycle rate, moving average of the weights, resumable.
+
+State is written every two minutes as safetensors and JSON, whole or not at all; samples are a
+function of (seed, step), so a resumed run sees what the unbroken one would have seen.
+"""
+
+from dataclasses import asdict
+import json
+import logging
+import math
+from pathlib import Path
+import time
+
+from mmperception.checkpoint import load_network, read_tensors, save_network, save_tensors
+from mmperception.network.config import NetworkConfig
+from mmperception.network.model import PerceptionNetwork
+from mmperception.training.data import SceneBatches
+from mmperception.training.losses import total_loss
+import torch
+
+logger = logging.getLogger(__name__)
+SAVE_EVERY_S = 120.0
+# The average moves every few steps: every step would cost a tenth of the step on a CPU.
+EMA_EVERY, EMA_DECAY = 4, 0.98
+CLIP_NORM = 10.0
+
+
+class Trainer:
+    """One run in one folder: `run(on_step)` trains to the end and writes `weights.safetensors`."""
+
+    def __init__(self, train, out, real, device='cpu'):
+        self.train, self.out, self.device = train, Path(out), torch.device(device)
+        self.config = NetworkConfig(fusion=train.fusion)
+        torch.manual_seed(train.seed)
+        network = PerceptionNetwork(self.config)
+        if train.start:
+            network.load_state_dict(load_network(train.start)[0].state_dict())
+        self.network = network.to(self.device)
+        self.network.trunk.to(memory_format=torch.channels_last)
+        self.network.backbone.to(memory_format=torch.channels_last)
+        self.average = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            train.learning_rate,
+            weight_decay=train.weight_decay,
+            fused=True,
+        )
+        self.batches = SceneBatches(train, self.config, real)
+        self.step = 0
+
+    def run(self, on_step):
+        """
+        Train to the end.
+
+        Parameters
+        ----------
+        on_step : callable
+            Called with (step, parts of the loss) after every step.
+
+        """
+        saved = time.monotonic()
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.Subset(self.batches, range(self.step, self.train.steps)),
+            batch_size=None,
+            num_workers=self.train.workers,
+        )
+        for batch, targets in loader:
+            on_step(self.step, self._one_step(batch, targets))
+            self.step += 1
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        self.write_weights(self.out / 'weights.safetensors')
+
+    def _one_step(self, batch, targets):
+        for group in self.optimizer.param_groups:
+            group['lr'] = self.train.learning_rate * rate(self.step / self.train.steps)
+        self.network.train()
+        device_type, is_half = self.device.type, self.train.bfloat16
+        with torch.autocast(device_type, torch.bfloat16, enabled=is_half):
+            heads = self.network(batch.to(self.device))
+        targets = type(targets)(
+            **{name: getattr(targets, name).to(self.device) for name in targets.__slots__}
+        )
+        loss, parts = total_loss(heads, targets, batch.grid.cell_m * 2)
+        if not math.isfinite(loss.item()):
+            raise ValueError(f'training: the loss is not finite at step {self.step}: {parts}')
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
+        self.optimizer.step()
+        self._update_average()
+        return parts
+
+    @torch.no_grad()
+    def _update_average(self):
+        if self.step % EMA_EVERY:
+            return
+        # A short warm-up, so that the average forgets the random start.
+        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+        state = self.network.state_dict()
+        moving = [name for name, value in state.items() if value.dtype.is_floating_point]
+        torch._foreach_lerp_(
+            [self.average[name] for name in moving], [state[name] for name in moving], 1 - decay
+        )
+        for name in state.keys() - set(moving):
+            self.average[name].copy_(state[name])
+
+    def save(self):
+        """Write everything that a resumed run needs."""
+        state = {f'network.{n}': t for n, t in self.network.state_dict().items()}
+        state |= {f'average.{n}': t for n, t in self.average.items()}
+        for i, values in self.optimizer.state_dict()['state'].items():
+            state |= {f'optimizer.{i}.{n}': t for n, t in values.items()}
+        metadata = {'step': str(self.step), 'train': json.dumps(asdict(self.train))}
+        save_tensors(self.out / 'state.safetensors', state, metadata)
+
+    def resume(self):
+        """
+        Continue from the folder's state.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or it belongs to other settings.
+
+        """
+        tensors, metadata = read_tensors(self.out / 'state.safetensors')
+        settings = json.loads(metadata['train'])
+        if settings | {'workers': 0, 'threads': 0} != json.loads(
+            json.dumps(asdict(self.train) | {'workers': 0, 'threads': 0})
+        ):
+            raise ValueError(f'{self.out}: its state was trained with other settings')
+        self.step = int(metadata['step'])
+        parts = {'network': {}, 'average': {}, 'optimizer': {}}
+        for name, value in tensors.items():
+            group, key = name.split('.', 1)
+            parts[group][key] = torch.from_numpy(value.copy())
+        self.network.load_state_dict(parts['network'])
+        self.average = {n: t.to(self.device) for n, t in parts['average'].items()}
+        self.optimizer.load_state_dict(_optimizer_state(self.optimizer, parts['optimizer']))
+
+    def write_weights(self, path, **metadata):
+        """Write the averaged network, with what it was trained on."""
+        network = PerceptionNetwork(self.config)
+        network.load_state_dict({n: t.cpu() for n, t in self.average.items()})
+        samples = self.step * self.train.batch_size
+        facts = {'samples': str(samples), 'train': json.dumps(asdict(self.train)), **metadata}
+        save_network(path, network, facts)
+
+
+def rate(progress):
+    """Return the share of the learning rate at `progress` 0..1: 5 percent warm-up, then cosine."""
+    if progress < 0.05:
+        return 0.05 + 0.95 * progress / 0.05
+    return 0.5 * (1 + math.cos(math.pi * (progress - 0.05) / 0.95)) + 1e-3
+
+
+def _optimizer_state(optimizer, tensors):
+    """Rebuild AdamW's state_dict from `INDEX.NAME` tensors."""
+    state = {}
+    for key, value in tensors.items():
+        index, name = key.split('.', 1)
+        state.setdefault(int(index), {})[name] = value
+    return {**optimizer.state_dict(), 'state': state}

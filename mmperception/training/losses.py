@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Losses: a weighted sum over the fused, the LiDAR-only and the camera-only path.
+
+Each path is supervised in every step, so that none is neglected and each works alone (the shared
+decoder of MEFormer, masked-modality training of CMT). Heat: penalty-reduced focal loss (Law and
+Deng, CornerNet, 2018, eq. 1); boxes: L1 at positive cells; score: IoU of the predicted box.
+"""
+
+import torch
+import torch.nn.functional as F
+
+WEIGHTS = {'fused': 1.0, 'lidar': 0.5, 'camera': 0.5, 'box': 1.0, 'camera_box': 0.3}
+# Of the box channels: x and y matter in cells of 0.4 m, so metres weigh more there.
+BOX_WEIGHTS = (1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0)
+
+
+def total_loss(heads, targets, cell_m):
+    """
+    Return the weighted sum and its parts.
+
+    Parameters
+    ----------
+    heads : Heads
+    targets : Targets
+    cell_m : float
+        Cell of the heads' grid.
+
+    Returns
+    -------
+    loss : scalar tensor
+    parts : dict of str to float
+
+    """
+    parts = {
+        'fused': heat_loss(heads.heat_fused, targets.heat, targets.mask),
+        'lidar': heat_loss(heads.heat_lidar, targets.heat, targets.mask),
+        'box': box_loss(heads.box, targets, cell_m),
+    }
+    if heads.camera_heat.shape[1] and targets.camera_mask.any():
+        mask = targets.camera_mask[:, None].expand_as(targets.camera_heat)
+        parts['camera'] = heat_loss(heads.camera_heat[:, 0], targets.camera_heat, mask)
+        parts['camera_box'] = _camera_box_loss(heads.camera_box[:, 0], targets)
+    loss = sum(WEIGHTS[name] * value for name, value in parts.items())
+    return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def heat_loss(logits, heat, mask):
+    """Penalty-reduced focal loss over (B, C, Y, X), divided by the number of positives."""
+    logits = logits.float()
+    positive = heat >= 1.0
+    probability = torch.sigmoid(logits)
+    hit = F.logsigmoid(logits) * (1 - probability) ** 2 * positive
+    miss = F.logsigmoid(-logits) * probability**2 * (1 - heat) ** 4 * ~positive
+    return -((hit + miss) * mask).sum() / (positive & mask).sum().clamp(min=1)
+
+
+def box_loss(box, targets, cell_m):
+    """L1 of the box values, direction and IoU score at the positive cells."""
+    b, row, column = targets.where.T
+    values = box.float()[b, :, row, column]  # (T, 10)
+    count = max(len(values), 1)
+    weights = values.new_tensor(BOX_WEIGHTS)
+    distance = F.smooth_l1_loss(values[:, :8], targets.box[:, :8], reduction='none', beta=0.1)
+    direction = F.binary_cross_entropy_with_logits(
+        values[:, 8], targets.box[:, 8], reduction='sum'
+    )
+    overlap = box_iou(values.detach(), targets.box, cell_m)
+    score = F.binary_cross_entropy_with_logits(values[:, 9], overlap, reduction='sum')
+    return ((distance * weights).sum() + 0.2 * direction + 0.5 * score) / count
+
+
+def box_iou(values, targets, cell_m):
+    """
+    Approximate 3D IoU of box values (T, 10) at the same cell, as the score's target.
+
+    Both boxes are compared along the target's axes, and a wrong heading costs the squared cosine:
+    exact for equal headings, which is what a score has to rank. `cell_m` turns offsets to metres.
+    """
+    half_turn = torch.atan2(targets[:, 6], targets[:, 7]) / 2
+    dx, dy = ((values[:, :2] - targets[:, :2]) * cell_m).T
+    cos, sin = torch.cos(half_turn), torch.sin(half_turn)
+    delta = torch.stack((cos * dx + sin * dy, cos * dy - sin * dx, values[:, 2] - targets[:, 2]))
+    size_a, size_b = values[:, 3:6].clamp(-3, 4).exp().T, targets[:, 3:6].exp().T
+    overlap = torch.minimum(size_a / 2, delta + size_b / 2)
+    overlap = (overlap - torch.maximum(-size_a / 2, delta - size_b / 2)).clamp(min=0)
+    shared = overlap.prod(0)
+    turn = torch.atan2(values[:, 6], values[:, 7]) / 2 - half_turn
+    return shared / (size_a.prod(0) + size_b.prod(0) - shared) * torch.cos(turn) ** 2
+
+
+def _camera_box_loss(box, targets):
+    b, row, column = targets.camera_where.T
+    values = box.float()[b, :, row, column]
+    distance = F.smooth_l1_loss(values, targets.camera_box, reduction='sum', beta=0.1)
+    return distance / max(len(values), 1)

@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both nodes over real DDS: what comes out for what goes in, and how they start and stop."""
+
+import subprocess
+import sys
+
+from autoware_perception_msgs.msg import TrackedObjects
+from diagnostic_msgs.msg import DiagnosticArray
+from graph import Graph, save_weights, Sensors
+from mmperception.ros import messages
+from mmperception.ros.diagnostics import values_of
+from mmperception.ros.headers import ns_from_time
+from mmperception.ros.path_cost_node import PathCostNode
+from mmperception.ros.perception_node import PerceptionNode
+from nav2_msgs.msg import CostmapFilterInfo
+from nav_msgs.msg import OccupancyGrid
+import numpy as np
+import pytest
+from rclpy.qos import QoSDurabilityPolicy as Durability
+from rclpy.qos import QoSReliabilityPolicy as Reliability
+from sensor_msgs.msg import Image, PointCloud2
+from tiny_drive import BEGIN_NS, CAMERA, PERIOD_NS
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+from visualization_msgs.msg import MarkerArray
+
+IMAGE_NS = BEGIN_NS + 10_000_000
+
+
+@pytest.fixture(scope='session')
+def weights(tmp_path_factory):
+    return str(save_weights(tmp_path_factory.mktemp('weights')))
+
+
+@pytest.fixture
+def graph():
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def stamps(heard):
+    return [ns_from_time(message.header.stamp) for message in heard]
+
+
+def level_of(graph, name):
+    """Return (message, values) of the last status of this name."""
+    found = [s for m in graph.heard['/diagnostics'] for s in m.status if s.name == name]
+    return (found[-1].message, values_of(found[-1])) if found else ('', {})
+
+
+def test_a_sweep_with_its_image_becomes_empty_or_full_arrays_at_the_stamps_of_its_sensors(
+    graph, weights, rng
+):
+    node = graph.make(PerceptionNode, weights=weights, mode='replay')
+    for topic, kind in (('detections', Detection3DArray), ('tracks', TrackedObjects),
+                        ('signs', Detection3DArray), ('signs_2d', Detection2DArray)):  # fmt: skip
+        graph.listen(topic, kind)
+    graph.listen('label_info', LabelInfo, is_latched=True)
+    graph.listen('overlay', Image)
+    graph.listen('markers', MarkerArray)
+    assert node.start()
+    assert graph.wait(node.outputs.overlays['camera'].get_subscription_count)
+    sensors = Sensors(graph)
+    sensors.wait_for(sensors.sweeps, sensors.images, sensors.fixes, sensors.tf, sensors.tf_static)
+    sensors.mount()
+    sensors.move()
+    sensors.play(1, rng)
+    assert graph.wait(lambda: graph.heard['signs_2d'] and graph.heard['detections'])
+    (detections,), (tracks,) = graph.heard['detections'], graph.heard['tracks']
+    assert (detections.header.frame_id, tracks.header.frame_id) == ('base_link', 'odom')
+    for topic in ('detections', 'tracks', 'signs'):
+        assert stamps(graph.heard[topic]) == [BEGIN_NS], topic
+    assert stamps(graph.heard['signs_2d']) == [IMAGE_NS]
+    assert graph.heard['signs_2d'][0].header.frame_id == 'camera_optical'
+    assert graph.wait(lambda: graph.heard['overlay'] and graph.heard['markers'])
+    overlay = graph.heard['overlay'][0]
+    assert (overlay.width, overlay.height) == (CAMERA.width, CAMERA.height)
+    assert stamps([overlay]) == [IMAGE_NS]
+    assert [c.class_name for c in graph.heard['label_info'][0].class_map] == [
+        'vehicle',
+        'pedestrian',
+        'cyclist',
+    ]
+
+
+def test_a_drive_that_starts_over_is_processed_again_from_the_beginning(graph, weights, rng):
+    settings = {'weights': weights, 'mode': 'replay', 'use_sim_time': True}
+    node = graph.make(PerceptionNode, **settings)
+    graph.listen('detections', Detection3DArray)
+    assert node.start()
+    sensors = Sensors(graph)
+    sensors.wait_for(sensors.sweeps, sensors.images, sensors.clock, sensors.tf, sensors.tf_static)
+    sensors.mount()
+    for number in range(1, 3):
+        sensors.tell_time(BEGIN_NS)
+        assert graph.wait(lambda: node.get_clock().now().nanoseconds == BEGIN_NS)
+        sensors.move(2)
+        sensors.play(2, rng)
+        assert graph.wait(lambda wanted=2 * number: len(graph.heard['detections']) == wanted)
+        sensors.tell_time(BEGIN_NS + PERIOD_NS)
+        assert graph.wait(lambda: node.get_clock().now().nanoseconds > BEGIN_NS)
+    assert stamps(graph.heard['detections']) == [BEGIN_NS, BEGIN_NS + PERIOD_NS] * 2
+
+
+def test_without_transforms_a_frame_is_dropped_counted_and_named_and_the_node_lives(
+    graph, weights, rng
+):
+    node = graph.make(PerceptionNode, weights=weights, mode='replay')
+    graph.listen('/diagnostics', DiagnosticArray)
+    graph.listen('debug/latency', DiagnosticArray)
+    graph.listen('detections', Detection3DArray)
+    assert node.start()
+    sensors = Sensors(graph)
+    sensors.wait_for(sensors.sweeps)
+    sensors.play(1, rng, kinds=('PointCloud',))
+    assert graph.wait(lambda: graph.heard['debug/latency'])
+    assert graph.heard['debug/latency'][0].status[0].message == 'dropped: no_transform'
+    assert graph.wait(
+        lambda: level_of(graph, 'perception: pipeline')[1].get('dropped.no_transform') == 1
+    )
+    assert not graph.heard['detections']
+    assert node.state == 'active'
+
+
+def test_a_node_goes_round_its_states_and_frees_its_subscriptions(graph, weights):
+    node = graph.make(PerceptionNode, weights=weights)
+    name = 'perception'
+    assert graph.request(name, 'configure')
+    assert node.state == 'inactive'
+    assert graph.peer.count_subscribers('lidar/points') == 0
+    for _ in range(2):
+        assert graph.request(name, 'activate')
+        assert graph.wait(lambda: graph.peer.count_subscribers('lidar/points') == 1)
+        assert graph.request(name, 'deactivate')
+        assert graph.wait(lambda: graph.peer.count_subscribers('lidar/points') == 0)
+    assert graph.request(name, 'cleanup')
+    assert node.state == 'unconfigured'
+    assert node.perceiver is None
+    assert graph.wait(lambda: graph.peer.count_publishers('detections') == 0)
+    assert graph.request(name, 'shutdown')
+    assert node.state == 'finalized'
+
+
+@pytest.mark.parametrize('node_type', [PerceptionNode, PathCostNode])
+def test_an_impossible_transition_is_answered_no_and_the_node_lives(graph, weights, node_type):
+    node = graph.make(node_type, weights=weights)
+    name = node.get_name()
+    assert not graph.request(name, 'activate')
+    assert not graph.request(name, 'no_such_transition')
+    assert node.state == 'unconfigured'
+    assert graph.request(name, 'configure')
+    assert graph.request(name, 'activate')
+    assert not graph.request(name, 'activate')
+    assert node.state == 'active'
+
+
+def test_unreadable_weights_fail_the_transition_and_the_node_can_be_asked_again(graph, tmp_path):
+    path = tmp_path / 'broken.safetensors'
+    path.write_bytes(b'\x10\0\0\0\0\0\0\0{')
+    node = graph.make(PerceptionNode, weights=str(path))
+    for _ in range(2):
+        assert not graph.request('perception', 'configure')
+        assert node.state == 'unconfigured'
+
+
+def test_quality_of_service_is_as_documented(graph, weights):
+    perception = graph.make(PerceptionNode, weights=weights)
+    path_cost = graph.make(PathCostNode)
+    assert perception.start()
+    assert path_cost.start()
+
+    def published(topic):
+        (info,) = graph.peer.get_publishers_info_by_topic(topic)
+        return info.qos_profile.reliability, info.qos_profile.durability
+
+    assert graph.wait(lambda: graph.peer.count_publishers('/path_cost') == 1)
+    reliable, latched = Reliability.RELIABLE, Durability.TRANSIENT_LOCAL
+    for topic in ('/path_cost', '/label_info', '/costmap_filter_info'):
+        assert published(topic) == (reliable, latched), topic
+    for topic in ('/detections', '/tracks', '/signs', '/signs_2d', '/speed_limit'):
+        assert published(topic) == (reliable, Durability.VOLATILE), topic
+    for topic in ('/obstacle_points', '/ground_points'):
+        assert published(topic) == (Reliability.BEST_EFFORT, Durability.VOLATILE), topic
+    for topic in ('/lidar/points', '/camera/image_raw', '/gps/fix', '/imu/data'):
+        for info in graph.peer.get_subscriptions_info_by_topic(topic):
+            assert info.qos_profile.reliability == Reliability.BEST_EFFORT, topic
+
+
+def test_a_worker_that_dies_takes_its_node_down_with_a_message(graph, weights):
+    node = graph.make(PerceptionNode, weights=weights)
+    assert node.start()
+    node.idle = None
+    node.worker.idle = None
+    assert graph.wait(node.failed.is_set)
+    assert 'worker died' in node.failure
+
+
+class PathCost:
+    """A path cost node that hears the tiny drive, and what it says."""
+
+    def __init__(self, graph, **settings):
+        self.graph = graph
+        self.node = graph.make(PathCostNode, **settings)
+        graph.listen('path_cost', OccupancyGrid, is_latched=True)
+        is_reliable = settings.get('mode') == 'replay'
+        graph.listen('obstacle_points', PointCloud2, is_reliable=is_reliable)
+        graph.listen('ground_points', PointCloud2, is_reliable=is_reliable)
+        graph.listen('/diagnostics', DiagnosticArray)
+        assert self.node.start()
+        self.sensors = Sensors(graph)
+        self.sensors.wait_for(self.sensors.sweeps, self.sensors.tf, self.sensors.tf_static)
+        self.sensors.mount()
+
+
+def test_without_perception_every_sweep_still_makes_a_grid_and_its_points_once(graph, rng):
+    path_cost = PathCost(graph, mode='replay')
+    path_cost.sensors.move(3)
+    path_cost.sensors.play(3, rng, kinds=('PointCloud',))
+    assert graph.wait(lambda: len(graph.heard['ground_points']) == 3)
+    sent = [BEGIN_NS + n * PERIOD_NS for n in range(3)]
+    for topic in ('path_cost', 'obstacle_points', 'ground_points'):
+        assert stamps(graph.heard[topic]) == sent, topic
+    grid, points = graph.heard['path_cost'][0], graph.heard['obstacle_points'][0]
+    assert (grid.header.frame_id, points.header.frame_id) == ('odom', 'lidar')
+    assert [field.name for field in points.fields] == ['x', 'y', 'z', 'intensity', 'height']
+    assert (grid.info.width, grid.info.height) == (600, 600)
+    cells = messages.cost_grid_from_msg(grid)
+    # The box stands 9 to 13 m ahead of the LiDAR and 2 to 3.8 m to the left.
+    column, row = ((np.array((11.0, 2.9)) - cells.origin_xy_m) / cells.resolution_m).astype(int)
+    assert (cells.data[row - 9 : row + 9, column - 20 : column + 20] == 100).any()
+
+
+def test_a_sweep_waits_for_the_tracks_of_its_stamp(graph, rng):
+    path_cost = PathCost(graph, mode='replay')
+    tracks = graph.peer.create_publisher(TrackedObjects, 'tracks', 10)
+    assert graph.wait(lambda: tracks.get_subscription_count() == 1)
+    assert graph.wait(path_cost.node.tracks.is_fed)
+    path_cost.sensors.move()
+    path_cost.sensors.play(1, rng, kinds=('PointCloud',))
+    assert not graph.wait(lambda: graph.heard['path_cost'], timeout_s=0.5)
+    tracks.publish(TrackedObjects(header=messages.header_from(BEGIN_NS, 'odom')))
+    assert graph.wait(lambda: graph.heard['path_cost'])
+
+
+def test_without_odometry_there_is_no_grid_and_no_points_and_the_report_says_why(graph, rng):
+    path_cost = PathCost(graph, mode='replay')
+    path_cost.sensors.play(1, rng, kinds=('PointCloud',))
+    assert graph.wait(
+        lambda: level_of(graph, 'path_cost: pipeline')[1].get('dropped.no_transform') == 1
+    )
+    assert not graph.heard['path_cost']
+    assert not graph.heard['obstacle_points']
+
+
+def test_a_deactivated_node_leaves_a_grid_that_stops_the_robot_and_no_points(graph, rng):
+    path_cost = PathCost(graph, mode='replay')
+    path_cost.sensors.move()
+    path_cost.sensors.play(1, rng, kinds=('PointCloud',))
+    assert graph.wait(lambda: graph.heard['ground_points'])
+    assert graph.request('path_cost', 'deactivate')
+    assert graph.wait(lambda: len(graph.heard['path_cost']) == 2)
+    last = messages.cost_grid_from_msg(graph.heard['path_cost'][-1])
+    column, row = ((np.array((6.0, 0.0)) - last.origin_xy_m) / last.resolution_m).astype(int)
+    assert last.data[row, column] == 100
+    assert len(graph.heard['obstacle_points']) == 1
+
+
+def test_live_the_grid_comes_at_its_rate_and_points_for_every_sweep_that_went_into_one(graph, rng):
+    path_cost = PathCost(graph, mode='live', path_cost__rate_hz=5.0, sync__lidar_timeout_ms=9e9)
+    path_cost.sensors.move(7)
+    for number in range(7):
+        stamp_ns = path_cost.sensors.sweep(number, rng)
+        assert graph.wait(lambda wanted=stamp_ns: path_cost.node.newest_ns == wanted)
+    assert graph.wait(lambda: len(graph.heard['path_cost']) == 4)
+    grids = stamps(graph.heard['path_cost'])
+    assert grids == [BEGIN_NS + n * PERIOD_NS for n in (0, 2, 4, 6)]
+    assert graph.wait(lambda: len(graph.heard['obstacle_points']) == 7)
+
+
+def test_the_planner_is_told_once_per_configure_where_the_grid_is(graph):
+    graph.listen('/robot/costmap_filter_info', CostmapFilterInfo, is_latched=True)
+    graph.make(PathCostNode, namespace='robot')
+    name = '/robot/path_cost'
+    assert graph.request(name, 'configure')
+    assert graph.wait(lambda: graph.heard['/robot/costmap_filter_info'])
+    for label in ('activate', 'deactivate', 'activate'):
+        assert graph.request(name, label)
+    (info,) = graph.heard['/robot/costmap_filter_info']
+    assert info.filter_mask_topic == '/robot/path_cost'
+    assert (info.type, info.base, info.multiplier) == (0, 0.0, 1.0)
+
+
+def test_an_unknown_parameter_ends_an_executable_with_exit_code_2_and_its_name():
+    command = [sys.executable, '-m', 'mmperception.ros.path_cost_node', '--ros-args']
+    done = subprocess.run(
+        [*command, '-p', 'path_cost.rate_herz:=3.0'], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert 'path_cost.rate_herz' in line
+    assert 'did you mean path_cost.rate_hz?' in line

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights files: what was written is read, and nothing else is believed."""
+
+import json
+
+from mmperception import checkpoint
+from mmperception.network.config import NetworkConfig
+from mmperception.network.model import PerceptionNetwork
+import pytest
+import torch
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp('weights') / 'w.safetensors'
+    network = PerceptionNetwork(NetworkConfig(fusion='concat'))
+    checkpoint.save_network(path, network, {'licence': 'Apache-2.0'})
+    return path, network
+
+
+def test_network_comes_back_with_its_kind_and_its_numbers(weights):
+    path, network = weights
+    loaded, metadata = checkpoint.load_network(path)
+    assert loaded.config.fusion == 'concat' and metadata['licence'] == 'Apache-2.0'
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_reader_agrees_with_the_library(weights):
+    from safetensors.numpy import load_file
+
+    path, _ = weights
+    tensors, _ = checkpoint.read_tensors(path)
+    for name, value in load_file(path).items():
+        assert (tensors[name] == value).all(), name
+
+
+def broken(path, tmp_path, change):
+    data = bytearray(path.read_bytes())
+    out = tmp_path / 'broken.safetensors'
+    out.write_bytes(change(data))
+    return out
+
+
+def rewrite_header(data, edit):
+    length = int.from_bytes(data[:8], 'little')
+    header = json.loads(bytes(data[8 : 8 + length]))
+    edit(header)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, 'little') + text + data[8 + length :]
+
+
+def edit_first(**changes):
+    def edit(header):
+        name = next(n for n in header if n != '__metadata__')
+        header[name].update(changes)
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda d: d[:5],
+        lambda d: b'hello, I am no weights file at all',
+        lambda d: d[:-100],
+        lambda d: (1 << 60).to_bytes(8, 'little') + d[8:],
+        lambda d: rewrite_header(d, edit_first(shape=[-4, 9])),
+        lambda d: rewrite_header(d, edit_first(shape=[10**9, 10**9])),
+        lambda d: rewrite_header(d, edit_first(data_offsets=[0, 10**15])),
+        lambda d: rewrite_header(d, edit_first(dtype='OBJECT')),
+        lambda d: rewrite_header(d, lambda h: h.pop('__metadata__')),
+        lambda d: rewrite_header(d, lambda h: h.pop('motion.unknown')),
+        lambda d: (4).to_bytes(8, 'little') + b'[1] ' + d[8:],
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_name(weights, tmp_path, change):
+    path = broken(weights[0], tmp_path, change)
+    with pytest.raises(ValueError, match=r'weights .*broken\.safetensors'):
+        checkpoint.load_network(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    network = PerceptionNetwork(NetworkConfig())
+    with torch.no_grad():
+        network.motion.unknown[0] = float('nan')
+    checkpoint.save_network(tmp_path / 'nan.safetensors', network, {})
+    with pytest.raises(ValueError, match=r'motion\.unknown is not finite'):
+        checkpoint.load_network(tmp_path / 'nan.safetensors')
+
+
+def test_own_weights_need_their_hash_or_a_declared_waiver(weights):
+    path, _ = weights
+    with pytest.raises(ValueError, match='allow_unverified'):
+        checkpoint.verify(path, '', False)
+    checkpoint.verify(path, '', True)
+    with pytest.raises(ValueError, match='SHA-256'):
+        checkpoint.verify(path, '0' * 64, True)
+
+
+def test_missing_weights_say_what_to_give():
+    with pytest.raises(ValueError, match='give street, simulated or a safetensors file'):
+        checkpoint.verify(checkpoint.weights_path('nowhere'), '', True)
+
+
+@pytest.mark.parametrize('name', sorted(checkpoint.SHIPPED))
+def test_shipped_weights_are_the_ones_whose_hash_stands_in_the_code(name):
+    path = checkpoint.weights_path(name)
+    checkpoint.verify(path, checkpoint.SHIPPED[name], False)
+    _, metadata = checkpoint.load_network(path)
+    assert {'licence', 'data', 'commit', 'samples'} <= set(metadata)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: help at once, errors as one sentence with the right exit code."""
+
+from importlib.util import find_spec
+from pathlib import Path
+import subprocess
+import sys
+from types import SimpleNamespace
+
+from mmperception.cli import main as cli
+from mmperception.cli import WrongUse
+from mmperception.cli.settings import config_of, merged, parameter_table
+from mmperception.config import leaves
+import pytest
+
+
+def run_verb(monkeypatch, error):
+    """Run a stand-in verb that raises `error`; return its exit code."""
+
+    def run(args):
+        raise error
+
+    module = SimpleNamespace(add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli.importlib, 'import_module', lambda name: module)
+    return cli.main(['check'])
+
+
+@pytest.mark.parametrize('verb', cli.VERBS)
+def test_every_verb_of_the_table_has_a_module(verb):
+    assert find_spec(f'mmperception.cli.{cli.VERBS[verb][0]}') is not None
+
+
+def test_help_names_every_verb_and_imports_none_of_them():
+    code = (
+        'import sys; from mmperception.cli.main import main\n'
+        'try: main(["--help"])\n'
+        'except SystemExit: pass\n'
+        'heavy = {"torch", "numpy", "cv2", "rclpy", "yaml"} & set(sys.modules)\n'
+        'assert not heavy, heavy'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize(
+    ('error', 'exit_code'),
+    [
+        (ValueError('weights x: cut short'), 1),
+        (LookupError('no transform'), 1),
+        (FileNotFoundError(2, 'No such file', 'bag'), 1),
+        (WrongUse('unknown parameter lidar.stmp'), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_leaves_with_its_exit_code(monkeypatch, capsys, error, exit_code):
+    assert run_verb(monkeypatch, error) == exit_code
+    said = capsys.readouterr().err
+    assert said.count('\n') == (0 if exit_code == 130 else 1)
+    assert 'Traceback' not in said
+
+
+def test_an_error_is_one_sentence_after_the_verb(monkeypatch, capsys):
+    run_verb(monkeypatch, KeyError('no transform\nfrom lidar'))
+    assert capsys.readouterr().err == 'mmperception check: no transform from lidar\n'
+
+
+@pytest.mark.parametrize('argv', [[], ['fly'], ['check', '--no-such-option', 'bag']])
+def test_wrong_use_exits_with_2(argv, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(argv)
+    assert exit_info.value.code == 2
+
+
+def test_an_option_that_is_given_wins_over_the_file_and_the_file_over_the_bag(tmp_path):
+    params = tmp_path / 'params.yaml'
+    params.write_text('device: cpu\nlidar: {stamp: end}\nweights: simulated\n')
+    args = SimpleNamespace(params=str(params), weights='street', device=None)
+    config = config_of(args, defaults={'lidar': {'stamp': 'middle', 'max_range_m': 80.0}})
+    assert (config.weights, config.device) == ('street', 'cpu')
+    assert (config.lidar.stamp, config.lidar.max_range_m) == ('end', 80.0)
+
+
+def test_an_unknown_parameter_in_a_file_is_wrong_use_and_names_the_nearest(tmp_path):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**:\n  ros__parameters:\n    lidar: {stmp: middle}\n')
+    args = SimpleNamespace(params=str(params), weights=None, device=None)
+    with pytest.raises(WrongUse, match=r'params\.yaml.*lidar\.stmp.*lidar\.stamp'):
+        config_of(args)
+
+
+def test_merging_keeps_what_only_one_side_says_and_changes_neither():
+    below, above = {'a': {'b': 1, 'c': 2}}, {'a': {'c': 3}, 'd': None, 'e': 4}
+    assert merged(below, above) == {'a': {'b': 1, 'c': 3}, 'e': 4}
+    assert below == {'a': {'b': 1, 'c': 2}}
+    assert merged({}, {}) == {}
+
+
+def test_the_documented_parameters_are_those_of_the_code():
+    text = (Path(__file__).parents[1] / 'docs' / 'interfaces.md').read_text()
+    assert text.endswith(parameter_table()), (
+        'docs/interfaces.md: replace its last table by what '
+        '`python -m mmperception.cli.settings` prints'
+    )
+    assert len(parameter_table().splitlines()) == 2 + len(list(leaves()))

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: augmentation keeps the world consistent, targets sit on objects, a scene is learnt."""
+
+from dataclasses import replace
+
+from mmperception.decode import decode_boxes
+from mmperception.grid import BevGrid
+from mmperception.network.config import NetworkConfig
+from mmperception.tensors import CameraInput, Inputs, make_batch
+from mmperception.training.augment import cut_objects, paste_objects, thin_points, turn_scene
+from mmperception.training.config import load, TrainConfig
+from mmperception.training.data import SceneBatches
+from mmperception.training.loop import rate, Trainer
+from mmperception.training.losses import box_iou, heat_loss, total_loss
+from mmperception.training.scenes import load_scene, save_scene, Scene
+from mmperception.training.targets import bev_targets, camera_targets, stack_targets
+import numpy as np
+import pytest
+import torch
+
+CONFIG = NetworkConfig()
+GRID = BevGrid(x_min_m=0.0, y_min_m=-12.8, cell_m=0.2, num_x=128, num_y=128)
+PIXEL_FROM_BASE = np.array([[320.0, -300, 0, 0], [48, 0, -300, 450], [1, 0, 0, 0]])
+
+
+def make_scene(with_pixels=True, view=True):
+    """Return flat ground, one car at (12, 3), one pedestrian at (8, -2), a hidden van."""
+    rng = np.random.default_rng(0)
+    center = np.array([[12, 3, 0.8], [8, -2, 0.9], [22, 8, 1.0]], np.float32)
+    size = np.array([[4.2, 1.7, 1.5], [0.6, 0.6, 1.7], [5, 2, 2]], np.float32)
+    yaw = np.array([0.5, -2.0, 1.0], np.float32)
+    ground = rng.uniform((-25, -25, -0.02), (25, 25, 0.02), (10_000, 3))
+    cos, sin = np.cos(yaw[:2]), np.sin(yaw[:2])
+    blocks = [ground]
+    for m, count in ((0, 300), (1, 80)):
+        local = rng.uniform(-0.48, 0.48, (count, 3)) * size[m]
+        turned = np.stack(
+            (cos[m] * local[:, 0] - sin[m] * local[:, 1],
+             sin[m] * local[:, 0] + cos[m] * local[:, 1], local[:, 2]), axis=1,
+        )  # fmt: skip
+        blocks.append(center[m] + turned)
+    points = np.concatenate(blocks).astype(np.float32)
+    pixels = rng.integers(0, 255, (96, 640, 3), dtype=np.uint8)
+    return Scene(
+        points=points,
+        intensity=rng.random(len(points)).astype(np.float32),
+        ring=rng.integers(0, 64, len(points)).astype(np.uint16),
+        pixels=pixels if with_pixels else pixels[:0, :0],
+        pixel_from_base=PIXEL_FROM_BASE,
+        view_size=np.array([96, 640] if view else [0, 0]),
+        center=center,
+        size=size,
+        yaw=yaw,
+        label=np.array([0, 1, 0]),
+        num_points=np.array([300, 80, 0]),
+        ignore_2d=np.zeros((0, 4), np.float32),
+        motion=np.array([4.0, 0.1], np.float32),
+    )
+
+
+def test_scene_survives_its_file_within_half_a_step(tmp_path):
+    scene = make_scene()
+    save_scene(tmp_path / 's.npz', scene)
+    loaded = load_scene(tmp_path / 's.npz')
+    assert np.abs(loaded.points - scene.points).max() <= 0.0026
+    assert (loaded.pixels == scene.pixels).all() and (loaded.label == scene.label).all()
+
+
+@pytest.mark.parametrize('quadrant', range(4))
+def test_turned_points_stay_in_their_turned_boxes_and_on_their_pixels(quadrant):
+    scene = make_scene()
+    turned = turn_scene(scene, np.random.default_rng(quadrant), quadrant)
+    counts = [len(found['points']) for found in cut_objects(turned)]
+    expected = [len(found['points']) for found in cut_objects(scene)]
+    assert counts == pytest.approx(expected, abs=4)  # the cut's margin does not scale
+    for before, after in ((scene.points, turned.points), (scene.center, turned.center)):
+        old = np.c_[before, np.ones(len(before))] @ scene.pixel_from_base.T
+        new = np.c_[after, np.ones(len(after))] @ turned.pixel_from_base.T
+        assert np.allclose(old, new, atol=1e-2)
+
+
+def test_heat_peaks_in_the_cell_of_the_object_and_hidden_objects_are_masked():
+    heat, mask, cells, values = bev_targets(make_scene(view=False), GRID.coarser(2), 3)
+    peak = np.argwhere(heat[0] == 1.0)
+    assert peak.tolist() == [[int((3 + 12.8) / 0.4), int(12 / 0.4)]]
+    assert np.argwhere(heat[1] == 1.0).tolist() == [[int((-2 + 12.8) / 0.4), int(8 / 0.4)]]
+    assert not mask[0, int((8 + 12.8) / 0.4), int(22 / 0.4)]  # the van without points
+    x = (cells[:, 1] + 0.5 + values[:, 0]) * 0.4
+    y = (cells[:, 0] + 0.5 + values[:, 1]) * 0.4 - 12.8
+    assert {(round(float(a), 3), round(float(b), 3)) for a, b in zip(x, y, strict=True)} == {
+        (12.0, 3.0),
+        (8.0, -2.0),
+    }
+
+
+def test_cells_outside_the_labelled_view_do_not_count():
+    _, mask, _, _ = bev_targets(make_scene(), GRID.coarser(2), 3)
+    assert mask[0, 32, 30]  # straight ahead
+    assert not mask[0, 0, 5]  # 2 m ahead and 12.6 m to the right: outside the image
+    scene = replace(make_scene(), ignore_2d=np.array([[300, 0, 340, 96]], np.float32))
+    _, mask, _, _ = bev_targets(scene, GRID.coarser(2), 3)
+    assert not mask[0, 32, 30]
+
+
+def test_camera_target_sits_on_the_projected_centre():
+    _, _, cells, values = camera_targets(make_scene(), (24, 160), 3)
+    # The pedestrian: u = (2560 + 600) / 8, v = (384 - 270 + 450) / 8.
+    u, v = (395 - 1.5) / 4, (70.5 - 1.5) / 4
+    found = [(c[1] + w[0], c[0] + w[1], np.exp(w[4])) for c, w in zip(cells, values, strict=True)]
+    assert any(np.allclose(f, (u, v, 8.0), atol=1e-3) for f in found)
+
+
+def test_scene_without_pixels_gives_no_camera_target():
+    targets = stack_targets([make_scene(with_pixels=False)], GRID, (96, 640), CONFIG)
+    assert not targets.camera_mask.any() and len(targets.camera_box) == 0
+
+
+def test_pasted_object_keeps_its_range_and_hides_what_is_behind():
+    scene = make_scene(view=False)
+    donor = cut_objects(scene)[:1]
+    moved = paste_objects(scene, donor, np.random.default_rng(4))
+    assert len(moved.center) == 4
+    ranges = np.hypot(moved.center[[0, 3], 0], moved.center[[0, 3], 1])
+    assert ranges[0] == pytest.approx(ranges[1], rel=1e-4)
+    direction = moved.center[3, :2] / ranges[1]
+    along = moved.points[:, :2] @ direction
+    across = moved.points[:, :2] @ np.array([-direction[1], direction[0]])
+    behind = (along > ranges[1] + 3) & (np.abs(across) < 0.5) & (along < ranges[1] + 8)
+    before = make_scene(view=False).points
+    along_0, across_0 = before[:, :2] @ direction, before[:, :2] @ [-direction[1], direction[0]]
+    seen = (along_0 > ranges[1] + 3) & (np.abs(across_0) < 0.5) & (along_0 < ranges[1] + 8)
+    assert behind.sum() < seen.sum()
+
+
+def test_thinned_scene_has_fewer_points_and_the_same_boxes():
+    scene = make_scene()
+    thinned = [thin_points(scene, np.random.default_rng(s)) for s in range(30)]
+    assert min(len(t.points) for t in thinned) < 0.6 * len(scene.points)
+    assert all((t.center == scene.center).all() for t in thinned)
+
+
+def test_iou_of_a_box_moved_by_half_its_length_is_a_third():
+    target = torch.tensor([[0.0, 0, 0.8, *np.log([4.0, 2.0, 1.5]), 0.0, 1.0, 1, 0]])
+    moved = target.clone()
+    moved[0, 0] = 2.0 / 0.4
+    assert box_iou(moved, target, 0.4).item() == pytest.approx(1 / 3, rel=1e-5)
+    assert box_iou(target, target, 0.4).item() == pytest.approx(1.0)
+
+
+def test_masked_cells_cost_nothing():
+    heat = torch.zeros(1, 1, 4, 4)
+    logits = torch.full_like(heat, 5.0)
+    mask = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    assert heat_loss(logits, heat, mask) == 0
+    assert heat_loss(logits, heat, ~mask) > 10
+
+
+def test_a_batch_is_a_function_of_seed_and_index():
+    train = TrainConfig(batch_size=2, window_m=(25.6, 25.6))
+    one, other = (SceneBatches(train, CONFIG, [make_scene()]) for _ in range(2))
+    a, b = one[7][0], other[7][0]
+    assert torch.equal(a.point_features, b.point_features)
+    assert not torch.equal(a.pillar_cell, one[8][0].pillar_cell)
+
+
+def test_one_scene_is_learnt_in_seconds():
+    scene = make_scene(view=False)
+    torch.manual_seed(0)
+    train = TrainConfig(steps=120, learning_rate=4e-3)
+    trainer = Trainer(train, 'unused', [scene])
+    camera = CameraInput(pixels=scene.pixels, pixel_from_base=scene.pixel_from_base)
+    sample = Inputs(
+        points=scene.points, intensity=scene.intensity, cameras=(camera,), motion=(4.0, 0.1)
+    )
+    batch = make_batch([sample], GRID, CONFIG)
+    targets = stack_targets([scene], GRID, (96, 640), CONFIG)
+    first, _ = total_loss(trainer.network(batch), targets, 0.4)
+    for step in range(90):
+        trainer.step = step
+        trainer._one_step(batch, targets)
+    last, _ = total_loss(trainer.network(batch), targets, 0.4)
+    assert last < 0.2 * first
+    with torch.no_grad():
+        found = decode_boxes(trainer.network.train()(batch), batch)[0]
+    best = {int(label): found['center'][i] for i, label in reversed([*enumerate(found['label'])])}
+    assert np.abs(best[0][:2] - (12, 3)).max() < 0.3
+    assert np.abs(best[1][:2] - (8, -2)).max() < 0.3
+
+
+def test_killed_run_resumes_where_it_was(tmp_path):
+    scene = make_scene()
+    train = TrainConfig(steps=3, batch_size=1, window_m=(25.6, 25.6), workers=0)
+    whole = Trainer(train, tmp_path / 'whole', [scene])
+    whole.run(lambda step, parts: None)
+    first = Trainer(train, tmp_path / 'cut', [scene])
+    first._one_step(*first.batches[0])
+    first.step = 1
+    first.save()
+    second = Trainer(train, tmp_path / 'cut', [scene])
+    second.resume()
+    second.run(lambda step, parts: None)
+    for name, value in whole.average.items():
+        assert torch.allclose(second.average[name].float(), value.float(), atol=1e-5), name
+
+
+def test_rate_warms_up_and_falls():
+    assert rate(0.0) < rate(0.05) and rate(0.5) < rate(0.1) and rate(1.0) < 0.01
+
+
+def test_unknown_training_setting_is_named(tmp_path):
+    (tmp_path / 't.yaml').write_text('stepps: 3\n')
+    with pytest.raises(ValueError, match='unknown setting stepps'):
+        load(tmp_path / 't.yaml')
+
+
+def test_training_without_any_scene_says_what_is_missing():
+    with pytest.raises(ValueError, match='neither real drives'):
+        SceneBatches(TrainConfig(), CONFIG, [])
