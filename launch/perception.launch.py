@@ -2,7 +2,10 @@
 """
 Start the perception and path cost nodes, in one process or two.
 
-Arguments left empty do not touch what the parameter file says.
+Arguments left empty do not touch what the parameter file says. Sweeps come from the LiDAR
+driver's process through shared memory, for which the 0.5 MB of Fast DDS are too little: set
+FASTRTPS_DEFAULT_PROFILES_FILE for driver and nodes to a profile with 64 MB, as
+docs/interfaces.md says under "Large sweeps".
 """
 
 from launch import LaunchDescription
@@ -16,7 +19,7 @@ PARAMS_FILE = PathJoinSubstitution([FindPackageShare('mmperception'), 'config', 
 OVERRIDES = {
     'device': 'Where the network runs: auto, cpu or cuda:N.',
     'camera_names': 'Cameras as a YAML list, for example [front, rear].',
-    'weights': 'street, simulated, or the path of a safetensors file.',
+    'weights': 'street, or the path of a safetensors file.',
     'autostart': 'true: configure and activate without a lifecycle manager.',
 }
 

@@ -2,7 +2,8 @@
 """
 Play a bag with `ros2 bag play` into the nodes, on the time of the bag.
 
-For a run that loses no sweep and writes results use `mmperception replay`.
+For a run that loses no sweep and writes results use `mmperception replay`. Settings that a bag
+brings along are not read by themselves: add `params_file:=BAG/perception.yaml`.
 """
 
 from launch import LaunchDescription

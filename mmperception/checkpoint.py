@@ -21,7 +21,7 @@ import torch
 WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
 # SHA-256 of the files that ship with the package.
 SHIPPED = {
-    'street': '5fbf47e90bc397f9192a0d158c8bc7135edbbf0bd860b98c2a64333a6f1e326e',
+    'street': '567b88ae868dad3b76a6119080ebb230cbc179cf2a97de6d4a0f38ee3af4873a',
 }
 MAX_HEADER_BYTES = 4 << 20
 MAX_FILE_BYTES = 256 << 20
@@ -58,9 +58,8 @@ def read_tensors(path):
         raise ValueError(f'weights {path}: cannot be read: {error.strerror}') from error
     header, start = _read_header(path, data)
     metadata = header.pop('__metadata__', {})
-    return {name: _tensor(path, name, entry, data[start:]) for name, entry in header.items()}, (
-        metadata
-    )
+    body = memoryview(data)[start:]  # a slice of bytes would be a copy, and one for each tensor
+    return {name: _tensor(path, name, entry, body) for name, entry in header.items()}, metadata
 
 
 def _read_header(path, data):
@@ -94,7 +93,7 @@ def _tensor(path, name, entry, data):
 
 
 def weights_path(name):
-    """Return the file of `street` or `simulated`, or `name` itself as a path."""
+    """Return the file of a shipped name such as `street`, or `name` itself as a path."""
     shipped = WEIGHTS_FOLDER / f'{name}.safetensors'
     return shipped if name.isidentifier() and shipped.is_file() else Path(name)
 
@@ -113,8 +112,8 @@ def verify(path, expected, allow_unverified):
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
         raise ValueError(
-            f'weights {path}: cannot be read: {error.strerror}; give street, simulated or a '
-            'safetensors file'
+            f'weights {path}: cannot be read: {error.strerror}; give '
+            f'{", ".join(sorted(SHIPPED))} or a safetensors file'
         ) from error
     if expected and digest != expected:
         raise ValueError(f'weights {path}: SHA-256 is {digest[:12]}..., not {expected[:12]}...')

@@ -92,7 +92,6 @@ class SyncConfig:
         0.0, 'ms', 'Shortest period of an input; 0: measured while running.'
     )
     gps_tolerance_ms: float = option(500.0, 'ms', 'Oldest GPS fix that still counts.')
-    imu_tolerance_ms: float = option(50.0, 'ms', 'Oldest IMU sample that still counts.')
     odom_tolerance_ms: float = option(
         100.0, 'ms', 'Largest gap over which the pose is extrapolated.'
     )
@@ -112,9 +111,6 @@ class DetectionConfig:
 
     score_threshold: float = option(0.3, '', 'Detections below are not tracked or published.')
     max_detections: int = option(100, '', 'Most detections of one sweep.')
-    circle_radius_m: float = option(
-        1.0, 'm', 'Of two vehicle centres nearer than this the weaker is dropped; others half.'
-    )
 
     def __post_init__(self):
         _require(0 < self.score_threshold < 1, 'detection.score_threshold: must be in (0, 1)')
@@ -229,15 +225,15 @@ class Config:
 
     base_frame: str = option('base_link', '', 'Robot frame: x forward, on the ground.')
     odom_frame: str = option('odom', '', 'Continuous world frame (REP 105).')
-    map_frame: str = option('map', '', 'Globally referenced frame (REP 105).')
+    map_frame: str = option('map', '', 'Global frame (REP 105); nothing is given in it yet.')
     mode: str = option('live', '', 'live: newest first; replay: every sweep.', ('live', 'replay'))
     device: str = option('auto', '', 'auto, cpu or cuda:N.')
     threads: int = option(0, 'threads', 'CPU threads of the network; 0: all cores.')
-    weights: str = option('street', '', 'street, simulated, or a safetensors file.')
+    weights: str = option('street', '', 'street, or a safetensors file.')
     weights_sha256: str = option('', '', "SHA-256 of a user's own weights file.")
     allow_unverified: bool = option(False, '', 'Load own weights without a known SHA-256.')
     autostart: bool = option(True, '', 'Configure and activate without a manager.')
-    publish_tf: bool = option(False, '', 'The package broadcasts transforms itself.')
+    publish_tf: bool = option(False, '', 'Kept for later: no node broadcasts transforms yet.')
     camera_names: list[str] = option(['camera'], '', 'Cameras; topics NAME/image_raw and so on.')
     cameras: dict[str, CameraConfig] = option({}, '', 'Settings by camera name.')
     lidar: LidarConfig = field(default_factory=LidarConfig)

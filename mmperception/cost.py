@@ -5,7 +5,7 @@ The cost grid for planners: sweeps and tracks -> CostGrid, in the odometry frame
 Second stage of the safety path, after `ground.py`: obstacle points make cells lethal, rays that
 pass make them free, and what no ray reaches is remembered for a while. Tracks only add cost
 below lethal; they never take any away, so nothing learned can erase what geometry shows.
-Values are those of nav_msgs/OccupancyGrid as DESIGN promises them (-1, 0, 1..98, 100).
+Values are those of nav_msgs/OccupancyGrid as docs/interfaces.md promises (-1, 0, 1..98, 100).
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 IOU_WEIGHT = 0.5
 # Of two boxes of one class, the weaker falls when its centre lies in the stronger, grown by this.
 OVERLAP_MARGIN_M = 0.2
-# Peaks below this score are never decoded (PROTOCOL of AP: score >= 0.05).
+# Boxes below this score are never given out; average precision is counted from here on.
 MIN_SCORE = 0.05
 # Standard deviations that go out as covariance: measured with LiDAR, guessed from size without.
 LIDAR_SIGMA_M, CAMERA_SIGMA_PER_M, SIGMA_YAW_RAD = 0.15, 0.1, 0.1

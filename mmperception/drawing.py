@@ -18,8 +18,9 @@ from mmperception.image_view import (
     overlay_image,
     scaled_view,
 )
+from mmperception.recording import Truth
 from mmperception.top_view import cost_colours, draw_top_view, height_colours, Window
-from mmperception.types import CLASSES, CostGrid, Detections, Frame, Tracks, Truth
+from mmperception.types import CLASSES, CostGrid, Detections, Frame, Tracks
 import numpy as np
 
 __all__ = [

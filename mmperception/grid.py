@@ -23,14 +23,6 @@ class BevGrid:
         if self.cell_m <= 0 or self.num_x <= 0 or self.num_y <= 0:
             raise ValueError(f'grid must have positive cells, got {self}')
 
-    @property
-    def x_max_m(self):
-        return self.x_min_m + self.num_x * self.cell_m
-
-    @property
-    def y_max_m(self):
-        return self.y_min_m + self.num_y * self.cell_m
-
     def coarser(self, factor):
         """Return the grid of the same window with cells `factor` times as large."""
         if self.num_x % factor or self.num_y % factor:

@@ -12,12 +12,10 @@ from dataclasses import dataclass, replace
 import math
 from operator import attrgetter
 
-from mmperception.geodesy import geojson, LocalEnu
+from mmperception.geodesy import LocalEnu
 from mmperception.geometry import interpolate, invert, yaw_of
 from mmperception.types import Motion
 import numpy as np
-
-__all__ = ['GpsHistory', 'LocalEnu', 'MotionEstimator', 'PoseHistory', 'geojson']
 
 # A course or speed from satellite fixes is believed above this speed only: below, it is noise.
 SPEED_GATE_MPS = 0.5

@@ -20,7 +20,7 @@ DISTORTION_MODELS = ('none', 'plumb_bob', 'rational_polynomial', 'equidistant')
 OCCUPANCY_UNKNOWN, OCCUPANCY_FREE, OCCUPANCY_NEVER, OCCUPANCY_LETHAL = -1, 0, 99, 100
 
 
-def _check(name, array, shape, dtype):
+def check_array(name, array, shape, dtype):
     """Raise ValueError unless `array` has this shape (-1: any length) and dtype kind."""
     fits = (
         isinstance(array, np.ndarray)
@@ -34,8 +34,8 @@ def _check(name, array, shape, dtype):
         raise ValueError(f'{name}: expected {want} {np.dtype(dtype)}, got {have}')
 
 
-def _check_transform(name, transform):
-    _check(name, transform, (4, 4), np.float64)
+def check_transform(name, transform):
+    check_array(name, transform, (4, 4), np.float64)
     if not np.isfinite(transform).all() or not np.allclose(transform[3], (0, 0, 0, 1)):
         raise ValueError(f'{name}: not a finite rigid transform (last row must be 0 0 0 1)')
 
@@ -68,8 +68,8 @@ class CameraModel:
     distortion_model: str = 'none'
 
     def __post_init__(self):
-        _check('intrinsics', self.intrinsics, (3, 3), np.float64)
-        _check('distortion', self.distortion, (-1,), np.float64)
+        check_array('intrinsics', self.intrinsics, (3, 3), np.float64)
+        check_array('distortion', self.distortion, (-1,), np.float64)
         if self.width <= 0 or self.height <= 0:
             raise ValueError(f'image size must be positive, got {self.width}x{self.height}')
         if not np.isfinite(self.intrinsics).all() or self.intrinsics[0, 0] <= 0:
@@ -89,7 +89,7 @@ class Image:
     pixels: np.ndarray
 
     def __post_init__(self):
-        _check('pixels', self.pixels, (-1, -1, 3), np.uint8)
+        check_array('pixels', self.pixels, (-1, -1, 3), np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,12 +118,12 @@ class PointCloud:
     time_ns: np.ndarray | None = None
 
     def __post_init__(self):
-        _check('points', self.points, (-1, 3), np.float32)
+        check_array('points', self.points, (-1, 3), np.float32)
         N = len(self.points)
         for name, dtype in (('intensity', np.float32), ('ring', np.uint16), ('time_ns', np.int64)):
             value = getattr(self, name)
             if value is not None:
-                _check(name, value, (N,), dtype)
+                check_array(name, value, (N,), dtype)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,7 +150,7 @@ class GpsFix:
                 f'latitude/longitude: ({self.latitude_deg}, {self.longitude_deg}) is not on Earth'
             )
         if self.covariance is not None:
-            _check('covariance', self.covariance, (3, 3), np.float64)
+            check_array('covariance', self.covariance, (3, 3), np.float64)
 
     @property
     def has_fix(self):
@@ -180,7 +180,7 @@ class Pose:
     odom_from_base: np.ndarray
 
     def __post_init__(self):
-        _check_transform('odom_from_base', self.odom_from_base)
+        check_transform('odom_from_base', self.odom_from_base)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -209,7 +209,7 @@ class CameraView:
     is_compensated: bool = False
 
     def __post_init__(self):
-        _check_transform('camera_from_base', self.camera_from_base)
+        check_transform('camera_from_base', self.camera_from_base)
         H, W, _ = self.image.pixels.shape
         if (self.model.width, self.model.height) != (W, H):
             raise ValueError(
@@ -258,14 +258,14 @@ class Frame:
             raise ValueError('a frame needs a cloud or at least one camera')
         for name in ('base_from_lidar', 'odom_from_base'):
             if getattr(self, name) is not None:
-                _check_transform(name, getattr(self, name))
+                check_transform(name, getattr(self, name))
 
 
-def _check_boxes(boxes):
+def check_boxes(boxes):
     N = len(boxes.center)
-    _check('center', boxes.center, (-1, 3), np.float32)
-    _check('size', boxes.size, (N, 3), np.float32)
-    _check('yaw', boxes.yaw, (N,), np.float32)
+    check_array('center', boxes.center, (-1, 3), np.float32)
+    check_array('size', boxes.size, (N, 3), np.float32)
+    check_array('yaw', boxes.yaw, (N,), np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -303,12 +303,12 @@ class Detections:
     track_id: np.ndarray
 
     def __post_init__(self):
-        _check_boxes(self)
+        check_boxes(self)
         N = len(self.center)
-        _check('score', self.score, (N,), np.float32)
-        _check('label', self.label, (N,), np.int64)
-        _check('covariance', self.covariance, (N, 6, 6), np.float64)
-        _check('track_id', self.track_id, (N,), np.int64)
+        check_array('score', self.score, (N,), np.float32)
+        check_array('label', self.label, (N,), np.int64)
+        check_array('covariance', self.covariance, (N, 6, 6), np.float64)
+        check_array('track_id', self.track_id, (N,), np.int64)
 
     def __len__(self):
         return len(self.center)
@@ -362,15 +362,15 @@ class Tracks:
     is_stationary: np.ndarray
 
     def __post_init__(self):
-        _check_boxes(self)
+        check_boxes(self)
         N = len(self.center)
-        _check('track_id', self.track_id, (N,), np.int64)
-        _check('velocity', self.velocity, (N, 2), np.float32)
-        _check('score', self.score, (N,), np.float32)
-        _check('label', self.label, (N,), np.int64)
-        _check('pose_covariance', self.pose_covariance, (N, 6, 6), np.float64)
-        _check('velocity_covariance', self.velocity_covariance, (N, 2, 2), np.float64)
-        _check('is_stationary', self.is_stationary, (N,), np.bool_)
+        check_array('track_id', self.track_id, (N,), np.int64)
+        check_array('velocity', self.velocity, (N, 2), np.float32)
+        check_array('score', self.score, (N,), np.float32)
+        check_array('label', self.label, (N,), np.int64)
+        check_array('pose_covariance', self.pose_covariance, (N, 6, 6), np.float64)
+        check_array('velocity_covariance', self.velocity_covariance, (N, 2, 2), np.float64)
+        check_array('is_stationary', self.is_stationary, (N,), np.bool_)
 
     def __len__(self):
         return len(self.center)
@@ -409,9 +409,9 @@ class GroundSplit:
 
     def __post_init__(self):
         N = len(self.height_m)
-        _check('height_m', self.height_m, (-1,), np.float32)
-        _check('is_ground', self.is_ground, (N,), np.bool_)
-        _check('is_obstacle', self.is_obstacle, (N,), np.bool_)
+        check_array('height_m', self.height_m, (-1,), np.float32)
+        check_array('is_ground', self.is_ground, (N,), np.bool_)
+        check_array('is_obstacle', self.is_obstacle, (N,), np.bool_)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -430,80 +430,4 @@ class CostGrid:
     data: np.ndarray
 
     def __post_init__(self):
-        _check('data', self.data, (-1, -1), np.int8)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Truth:
-    """
-    Labelled boxes of one sweep in `base_link` at its stamp.
-
-    `kinds` are KITTI types in lower case (car van truck tram misc pedestrian person_sitting
-    cyclist); `occlusion` (N,) int64 is -1 unknown, 0, 1, 2; `object_id` names the object over
-    time. `ignore_2d` maps a camera to (M, 4) float32 boxes x1 y1 x2 y2 (DontCare). `is_ignored`
-    (N,) bool marks boxes that count neither as hit nor as miss.
-    """
-
-    stamp_ns: int
-    center: np.ndarray
-    size: np.ndarray
-    yaw: np.ndarray
-    kinds: tuple[str, ...]
-    occlusion: np.ndarray
-    object_id: tuple[str, ...]
-    is_ignored: np.ndarray
-    ignore_2d: dict = field(default_factory=dict)
-
-    def __post_init__(self):
-        _check_boxes(self)
-        N = len(self.center)
-        _check('occlusion', self.occlusion, (N,), np.int64)
-        _check('is_ignored', self.is_ignored, (N,), np.bool_)
-        if len(self.kinds) != N or len(self.object_id) != N:
-            raise ValueError(f'kinds and object_id: expected {N} entries each')
-
-    def __len__(self):
-        return len(self.center)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Sample:
-    """One labelled frame: what training and evaluation consume."""
-
-    frame: Frame
-    truth: Truth
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Mounting:
-    """Where the sensors sit: `base_from_*` (4, 4) float64, optical frame for each camera."""
-
-    base_from_lidar: np.ndarray
-    base_from_imu: np.ndarray
-    base_from_gps: np.ndarray
-    base_from_camera: dict
-    camera_models: dict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Event:
-    """
-    One thing that a recording holds, at the time it was logged.
-
-    `value` is a PointCloud, Image, GpsFix, ImuSample, Pose or Truth; `camera` names the camera of
-    an Image.
-    """
-
-    log_ns: int
-    value: object
-    camera: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Recording:
-    """A drive as a stream of events in log order, with the sensors' mounting."""
-
-    mounting: Mounting
-    events: object
-    num_sweeps: int
+        check_array('data', self.data, (-1, -1), np.int8)

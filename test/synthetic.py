@@ -6,18 +6,8 @@ Everything is asymmetric, so that a swapped axis, sign or channel shows. Nothing
 """
 
 from mmperception.geometry import transform_from_yaw
-from mmperception.types import (
-    CameraModel,
-    Event,
-    GpsFix,
-    Image,
-    ImuSample,
-    Mounting,
-    PointCloud,
-    Pose,
-    Recording,
-    Truth,
-)
+from mmperception.recording import Event, Mounting, Recording, Truth
+from mmperception.types import CameraModel, GpsFix, Image, ImuSample, PointCloud, Pose
 import numpy as np
 
 # A moment with 19 digits, as real stamps have.

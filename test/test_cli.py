@@ -67,6 +67,38 @@ def test_an_error_is_one_sentence_after_the_verb(monkeypatch, capsys):
     assert capsys.readouterr().err == 'mmperception check: no transform from lidar\n'
 
 
+def test_a_path_that_cannot_be_used_is_named_without_an_error_number(monkeypatch, capsys):
+    run_verb(monkeypatch, NotADirectoryError(20, 'Not a directory', '/dev/null/x'))
+    said = capsys.readouterr().err
+    assert said.startswith('mmperception check: /dev/null/x: Not a directory: give another path')
+
+
+@pytest.mark.parametrize('seconds', ['0', '-1', 'nan', 'inf'])
+def test_a_drive_of_no_or_endless_length_is_wrong_use(tmp_path, capsys, seconds):
+    assert cli.main(['simulate', str(tmp_path / 'bag'), f'--seconds={seconds}']) == 2
+    assert '--seconds' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('settings', 'options', 'exit_code', 'word'),
+    [
+        ('stepz: 5\n', [], 2, 'stepz'),
+        ('steps: 5\n', ['--device', 'cuda:99'], 1, 'cuda:99'),
+        ('steps: 5\n', ['--device', 'gpu'], 2, 'gpu'),
+    ],
+)
+def test_training_with_wrong_settings_ends_before_a_folder_is_made(
+    tmp_path, capsys, settings, options, exit_code, word
+):
+    file = tmp_path / 'train.yaml'
+    file.write_text(settings)
+    argv = ['train', str(file), '--out', str(tmp_path / 'run'), *options]
+    assert cli.main(argv) == exit_code
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
 @pytest.mark.parametrize('argv', [[], ['fly'], ['check', '--no-such-option', 'bag']])
 def test_wrong_use_exits_with_2(argv, capsys):
     with pytest.raises(SystemExit) as exit_info:

@@ -19,6 +19,7 @@ from mmperception.drawing import (
 )
 from mmperception.geometry import transform_from_yaw
 from mmperception.image_view import cut_at_near_plane, scaled_view
+from mmperception.recording import Truth
 from mmperception.top_view import cost_colours
 from mmperception.types import (
     CameraModel,
@@ -29,7 +30,6 @@ from mmperception.types import (
     Image,
     PointCloud,
     Tracks,
-    Truth,
 )
 import numpy as np
 import pytest

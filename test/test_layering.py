@@ -2,6 +2,7 @@
 """The layer rules: only `ros` knows ROS, stages know none of their callers, nothing unpickles."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,14 @@ def own_folder(module):
     return parts[1] if parts[0] == 'mmperception' and len(parts) > 1 else ''
 
 
+@cache
+def modules_in(path):
+    """Return what a file imports; every test asks for all files, so each is read once."""
+    return frozenset(imported_modules(path.read_text(encoding='utf-8')))
+
+
 def leaks(path, is_forbidden):
-    found = {m for m in imported_modules(path.read_text(encoding='utf-8')) if is_forbidden(m)}
+    found = {module for module in modules_in(path) if is_forbidden(module)}
     return [f'{path.relative_to(PACKAGE)}: {module}' for module in sorted(found)]
 
 

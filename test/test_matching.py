@@ -10,7 +10,8 @@ from mmperception.evaluation.matching import (
 )
 from mmperception.evaluation.overlap import bev_iou, intersection_area, iou_3d
 from mmperception.evaluation.viewpoint import image_boxes, Viewpoint, viewpoint_of
-from mmperception.types import CameraModel, Detections, Frame, PointCloud, Sample, Truth
+from mmperception.recording import Sample, Truth
+from mmperception.types import CameraModel, Detections, Frame, PointCloud
 import numpy as np
 import pytest
 

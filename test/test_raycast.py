@@ -3,14 +3,7 @@
 
 import math
 
-from mmperception.simulation.raycast import (
-    all_windows,
-    cast,
-    Rays,
-    spin_windows,
-    still_triangles,
-    Triangles,
-)
+from mmperception.simulation.raycast import cast, Rays, spin_windows, Triangles
 from mmperception.simulation.shapes import box
 import numpy as np
 import pytest
@@ -35,6 +28,19 @@ def spinning_rays(tangents, num_columns):
     flat = flat.expand(len(tangents), -1, -1)
     rise = tangents[:, None, None].expand(-1, num_columns, 1)
     return make_rays(torch.cat((flat, rise), dim=2))
+
+
+def still_triangles(corners):
+    """Triangles that neither move nor belong to anything; `corners` (F, 3, 3)."""
+    F = len(corners)
+    owner = torch.full((F,), -1, dtype=torch.int64, device=corners.device)
+    return Triangles(corners=corners, velocity=torch.zeros_like(corners[:, 0]), owner=owner)
+
+
+def all_windows(num_faces, height, width):
+    """Windows that try every ray against every triangle."""
+    window = torch.tensor([0, height - 1, 0, width - 1], dtype=torch.int64)
+    return window.repeat(num_faces, 1)
 
 
 def random_triangles(seed, num, spread=12.0):

@@ -4,9 +4,10 @@
 from itertools import islice
 
 from mmperception.geometry import apply, invert, points_in_boxes, project
+from mmperception.recording import Truth
 from mmperception.simulation.drive import simulate_samples, SimulatedDrive
 from mmperception.simulation.mounting import CAMERA, make_mounting
-from mmperception.types import GpsFix, Image, ImuSample, PointCloud, Pose, Truth
+from mmperception.types import GpsFix, Image, ImuSample, PointCloud, Pose
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ KINDS = {'car', 'van', 'truck', 'pedestrian', 'cyclist'}
 
 @pytest.fixture(scope='module')
 def samples():
-    return list(simulate_samples(11, num=6))
+    return list(simulate_samples(11, num=4))
 
 
 def test_scenes_are_about_as_dense_as_a_real_sweep(samples):

@@ -3,6 +3,7 @@
 
 from dataclasses import FrozenInstanceError, replace
 
+from mmperception.recording import Truth
 from mmperception.types import (
     CameraModel,
     CameraView,
@@ -15,7 +16,6 @@ from mmperception.types import (
     PointCloud,
     Pose,
     Tracks,
-    Truth,
 )
 import numpy as np
 import pytest

@@ -38,11 +38,13 @@ def _config(args):
     from mmperception.cli.settings import merged
     from mmperception.ros.bag import settings_of
 
+    brought = settings_of(args.bag)
     try:
         values = config.read_mapping(args.params) if args.params else {}
-        return config.from_mapping(merged(settings_of(args.bag), values))
+        return config.from_mapping(merged(brought, values))
     except ValueError as error:
-        raise WrongUse(f'{args.params or args.bag}: {error}') from error
+        place = '' if args.params in str(error) else f'{args.params}: '
+        raise WrongUse(f'{place}{error}') from error
 
 
 def _print_topics(check):

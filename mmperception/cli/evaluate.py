@@ -1,44 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mmperception evaluate PATH`: accuracy on a bag or folder with truth."""
+"""`mmperception evaluate PATH`: figures on a bag, drive or folder with truth."""
 
 from pathlib import Path
 
 from mmperception.cli.settings import add_settings, config_of
-from mmperception.datasets import layout
+from mmperception.datasets import kitti, layout
+from tqdm import tqdm
 
-SUITES = ('accuracy', 'robustness', 'path-cost', 'signs', 'sim-gap', 'fusion')
+ACCURACY, PATH_COST = SUITES = ('accuracy', 'path-cost')
 
 
 def add_arguments(parser):
     """Declare the options."""
     parser.add_argument('path', type=Path, help='bag, KITTI drive or KITTI object folder')
-    parser.add_argument('--suite', choices=SUITES, default='accuracy', help='which figures')
+    parser.add_argument('--suite', choices=SUITES, default=ACCURACY,
+                        help='boxes of a network, or the cost grid of geometry alone')  # fmt: skip
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here too')
     add_settings(parser)
 
 
 def run(args):
-    """Run the detector over every frame, print the figures and write them as JSON."""
-    from mmperception.evaluation.accuracy import accuracy_metrics, judge_frames
+    """Judge every frame of a path, print the figures and write them as JSON."""
     from mmperception.evaluation.report import as_mapping, source_commit, table, write_json
-    from mmperception.pipeline import load_perceiver
-    from tqdm import tqdm
 
-    if args.suite != 'accuracy':
-        raise ValueError(f'--suite {args.suite} comes with a later release; use accuracy')
     kind = layout.layout_of(args.path)
     config = config_of(args, defaults=_settings(args.path, kind))
     samples, total, mounting = _open(args.path, kind, config)
-    perceiver = load_perceiver(config)
-    judged = judge_frames(
-        tqdm(samples, total=total, unit='frame', disable=None),
-        perceiver,
-        mounting,
-        is_sequence=kind != layout.KITTI_OBJECTS,
-    )
-    metrics = accuracy_metrics(list(judged), config.detection.score_threshold)
-    data, weights = args.path.resolve().name, str(perceiver.weights_name)
-    report = as_mapping(args.suite, data, weights, source_commit(), metrics)
+    samples = tqdm(samples, total=total, unit='frame', disable=None)
+    if args.suite == PATH_COST:
+        weights, metrics = _path_cost(samples, config)
+    else:
+        is_sequence = kind != layout.KITTI_OBJECTS
+        weights, metrics = _accuracy(samples, config, mounting, is_sequence)
+    report = as_mapping(args.suite, args.path.resolve().name, weights, source_commit(), metrics)
     print(table(report))
     if args.json:
         write_json(args.json, report)
@@ -46,12 +40,31 @@ def run(args):
     return 0
 
 
-def _settings(path, kind):
-    if kind != layout.BAG:
-        return {}
-    from mmperception.ros.bag import settings_of
+def _accuracy(samples, config, mounting, is_sequence):
+    from mmperception.evaluation.accuracy import accuracy_metrics, judge_frames
+    from mmperception.pipeline import load_perceiver
 
-    return settings_of(path)
+    perceiver = load_perceiver(config)
+    judged = list(judge_frames(samples, perceiver, mounting, is_sequence))
+    metrics = accuracy_metrics(judged, config.detection.score_threshold)
+    return str(perceiver.weights_name), metrics
+
+
+def _path_cost(samples, config):
+    from mmperception.cost import CostMapper
+    from mmperception.evaluation.path_cost import map_sweeps, path_cost_metrics
+    from mmperception.evaluation.report import NO_WEIGHTS
+
+    sweeps = list(map_sweeps(samples, CostMapper(config)))
+    return NO_WEIGHTS, path_cost_metrics(sweeps, config.ground)
+
+
+def _settings(path, kind):
+    if kind == layout.BAG:
+        from mmperception.ros.bag import settings_of
+
+        return settings_of(path)
+    return kitti.SETTINGS if kind == layout.KITTI_DRIVE else {}
 
 
 def _open(path, kind, config):
@@ -64,9 +77,7 @@ def _open(path, kind, config):
         total = contents_of(path).counts.get('/lidar/points')
         return frames_from_bag(path, config), total, mounting_from_bag(path, config)
     if kind == layout.KITTI_DRIVE:
-        from mmperception.datasets.kitti import KittiDrive
-
-        drive = KittiDrive(path)
+        drive = kitti.KittiDrive(path)
         return drive.samples(), drive.num_frames, drive.mounting
     if kind == layout.KITTI_OBJECTS:
         from mmperception.datasets.kitti_object import KittiObjectFolder

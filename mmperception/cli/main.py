@@ -69,9 +69,17 @@ def _parser(chosen):
 
 def _say(verb, error, exit_code):
     """Write an error as one sentence; a LookupError's quotes are dropped."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    sys.stderr.write(f'mmperception {verb}: {" ".join(text.split()) or type(error).__name__}\n')
+    text = ' '.join(_text(error).split()) or type(error).__name__
+    sys.stderr.write(f'mmperception {verb}: {text}\n')
     return exit_code
+
+
+def _text(error):
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    if isinstance(error, OSError) and error.filename is not None:
+        return f'{error.filename}: {error.strerror}: give another path, or see to this one'
+    return str(error)
 
 
 if __name__ == '__main__':

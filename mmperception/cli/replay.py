@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mmperception replay`: a bag through DDS into the nodes, and what they made of it."""
 
+import math
 from pathlib import Path
 import signal
 
@@ -41,8 +42,8 @@ def run(args):
     from tqdm import tqdm
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave like Ctrl-C: in order
-    if args.rate <= 0 or args.loop < 1:
-        raise WrongUse('--rate must be positive and --loop at least 1')
+    if not 0 < args.rate < math.inf or args.loop < 1:
+        raise WrongUse('--rate must be positive and finite, and --loop at least 1')
     config = config_of(args, defaults=settings_of(args.bag), mode=args.mode)
     try:
         drops = tuple(drop_from_text(text, config) for text in args.drop)
@@ -65,6 +66,8 @@ def run(args):
             raise WrongUse(str(error)) from error
         raise
     _print(summary, plan)
+    if summary['sweeps_in'] and not summary['sweeps_processed']:
+        raise ValueError(f'no sweep was processed: see {plan.out / "nodes.log"}')
     return 0
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mmperception simulate OUT`: a bag of a simulated drive, with truth."""
 
+import math
 from pathlib import Path
 
 
@@ -15,12 +16,13 @@ def add_arguments(parser):
 def run(args):
     """Simulate and write."""
     from mmperception.cli import WrongUse
+
+    if not 0 < args.seconds < math.inf:
+        raise WrongUse(f'--seconds {args.seconds:g}: give a positive number')
     from mmperception.cli.recording import write
     from mmperception.ros.bag import check_place
     from mmperception.simulation.drive import SimulatedDrive
 
-    if not args.seconds > 0:
-        raise WrongUse(f'--seconds {args.seconds:g}: give a positive number')
     check_place(args.out, args.force)
     write(args.out, SimulatedDrive(args.seconds, args.seed).recording(), args.force)
     return 0

@@ -4,7 +4,10 @@
 import os
 from pathlib import Path
 
+from mmperception.cli import WrongUse
+from mmperception.config import from_mapping
 from mmperception.network.config import NetworkConfig
+from mmperception.pipeline import choose_device
 from mmperception.training import config as train_config
 from mmperception.training.data import real_scenes
 from mmperception.training.loop import Trainer
@@ -29,23 +32,34 @@ def add_arguments(parser):
 
 def run(args):
     """Train, or make the scenes to train on."""
-    train = train_config.load(args.config)
+    train, device = _checked(args)
     if args.make_scenes:
         return _make_scenes(train, *args.make_scenes)
     if (args.out / 'state.safetensors').exists() and not args.resume:
         raise ValueError(f'{args.out}: holds a run; add --resume or choose another folder')
+    args.out.mkdir(parents=True, exist_ok=True)
     import torch
 
     if train.threads:
         torch.set_num_threads(train.threads)
     root = train.data or os.environ.get('MMPERCEPTION_DATA', '')
     real = real_scenes(root, train.drives, NetworkConfig(fusion=train.fusion)) if root else []
-    trainer = Trainer(train, args.out, real, args.device)
+    trainer = Trainer(train, args.out, real, device)
     if args.resume:
         trainer.resume()
     _train(trainer, args.out)
     print(f'weights: {(args.out / "weights.safetensors").resolve()}')
     return 0
+
+
+def _checked(args):
+    """Return the settings of the run and its torch device."""
+    try:
+        train = train_config.load(args.config)
+        device = from_mapping({'device': args.device}).device
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    return train, choose_device(device)
 
 
 def _make_scenes(train, first, number, camera):
@@ -79,7 +93,6 @@ def _train(trainer, out):
             with (out / 'log.txt').open('a', encoding='utf-8') as log:
                 log.write(f'{step} {text}\n')
 
-    out.mkdir(parents=True, exist_ok=True)
     trainer.run(on_step)
     progress.close()
     writer.close()

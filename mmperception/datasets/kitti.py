@@ -24,19 +24,17 @@ from mmperception.datasets.kitti_labels import (
 )
 from mmperception.datasets.kitti_motion import OxtsTrajectory, read_oxts
 from mmperception.geometry import invert
-from mmperception.types import (
-    CameraView,
-    Event,
-    Frame,
-    Image,
-    Recording,
-    Sample,
-)
+from mmperception.recording import Event, Recording, Sample
+from mmperception.types import CameraView, Frame, Image
 
 TRAINING_DRIVES = ('0009', '0052', '0048', '0060')
 FIGURES_ONLY_DRIVE = '0005'
 # Its first sweep, by which a renamed copy is known.
 FIGURES_ONLY_FIRST_STAMP = '2011-09-26 13:04:32.335337762'
+# The car of all drives: the IMU sits left of its middle, and the LiDAR sees its own mirrors.
+SETTINGS = {
+    'ground': {'self_center_x_m': 1.3, 'self_center_y_m': -0.3, 'self_width_m': 2.9},
+}
 # Drives without timestamps are taken to be recorded at the sensor's 10 Hz.
 FRAME_PERIOD_NS = 100_000_000
 
@@ -209,6 +207,7 @@ class KittiDrive:
             mounting=self.mounting,
             events=self._events(),
             num_sweeps=self.num_frames,
+            settings=SETTINGS,
         )
 
     def _events(self):

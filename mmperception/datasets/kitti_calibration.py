@@ -9,8 +9,9 @@ Source: the format descriptions that come with the data set (Geiger et al., IJRR
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmperception.geometry import apply, invert
-from mmperception.types import CameraModel, Mounting
+from mmperception.geometry import invert
+from mmperception.recording import Mounting
+from mmperception.types import CameraModel
 import numpy as np
 
 # The car's sensor sketch: the IMU sits 0.93 m above the road.
@@ -114,11 +115,6 @@ def read_object_calibration(path):
         rect_from_velo=_rotation(rows['R0_rect']) @ _square(rows['Tr_velo_to_cam']),
         projection=rows['P2'].reshape(3, 4),
     )
-
-
-def rect_from_base_points(calibration, points_base):
-    """Map points (N, 3) of `base_link` into the rectified frame of camera 0."""
-    return apply(calibration.rect_from_base, np.asarray(points_base, np.float64))
 
 
 def _read_rows(path):

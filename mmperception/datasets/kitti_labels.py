@@ -14,7 +14,7 @@ import xml.etree.ElementTree as ElementTree
 
 from mmperception.datasets.kitti_calibration import CAMERA
 from mmperception.geometry import apply, invert, transform_boxes
-from mmperception.types import Truth
+from mmperception.recording import Truth
 import numpy as np
 
 # Ids of boxes that somebody else added because the labels lack them: neither hit nor miss.

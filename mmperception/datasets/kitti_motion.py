@@ -66,7 +66,7 @@ def read_oxts(path, stamp_ns):
     """Read one file of oxts/data (columns as in dataformat.txt)."""
     values = [float(value) for value in Path(path).read_text(encoding='ascii').split()]
     if len(values) < 28:
-        raise ValueError(f'{path}: expected 30 columns, got {len(values)}')
+        raise ValueError(f'{path}: expected at least 28 columns, got {len(values)}')
     north, east, up = values[6], values[7], values[10]
     return OxtsRecord(
         stamp_ns=stamp_ns,

@@ -62,10 +62,12 @@ def judge_frames(samples, perceiver, mounting=None, is_sequence=True):
             viewpoint = viewpoint_of(sample.frame, viewpoint)
         is_counted = counted_truth(sample, viewpoint)
         decoded = perceiver.detect(sample.frame)
-        published = perceiver.perceive(sample.frame).detections if is_sequence else None
+        published = None
+        if is_sequence:  # a frame in which nothing is published counts as missed
+            shown = perceiver.perceive(sample.frame).detections
+            published = FrameJudge(sample, shown, viewpoint, is_counted)
         yield JudgedFrame(
-            decoded=FrameJudge(sample, decoded, viewpoint, is_counted),
-            published=FrameJudge(sample, published, viewpoint, is_counted) if published else None,
+            decoded=FrameJudge(sample, decoded, viewpoint, is_counted), published=published
         )
 
 

@@ -71,7 +71,7 @@ def counted_truth(sample, viewpoint):
     """
     truth = sample.truth
     boxes = (truth.center, truth.size, truth.yaw)
-    is_counted = np.isin(truth.occlusion, (0, 1)) & ~truth.is_ignored & ~_is_added(truth)
+    is_counted = np.isin(truth.occlusion, (0, 1)) & ~truth.is_ignored & ~is_added(truth)
     is_counted &= _range_m(truth.center, viewpoint) <= MAX_RANGE_M
     if sample.frame.cloud is not None:
         points = apply(sample.frame.base_from_lidar, sample.frame.cloud.points)
@@ -119,7 +119,7 @@ class FrameJudge:
         is_incomplete = UNLABELLED_FROM_NS <= sample.truth.stamp_ns <= UNLABELLED_TO_NS
         is_far = _range_m(self.detections.center, viewpoint) > UNLABELLED_BEYOND_M
         self._maybe_unlabelled = is_far & is_incomplete
-        self.is_completed = bool(is_incomplete or _is_added(self.truth).any())
+        self.is_completed = bool(is_incomplete or is_added(self.truth).any())
 
     def judge(self, class_name, matching, without=()):
         """
@@ -161,7 +161,7 @@ class FrameJudge:
         of_class = np.isin(kinds, COUNTED_KINDS[class_name])
         is_candidate = of_class | np.isin(kinds, IGNORED_KINDS[class_name])
         if not matching.with_completion:
-            is_candidate &= ~_is_added(self.truth)
+            is_candidate &= ~is_added(self.truth)
         is_left_out = np.isin(np.array(self.truth.object_id, object), list(without))
         return of_class & self._is_counted & ~is_left_out, is_candidate
 
@@ -181,7 +181,7 @@ def _match(iou, is_counted, is_candidate, min_iou):
     return owner
 
 
-def _is_added(truth):
+def is_added(truth):
     """Boxes that no labeller drew, known by their id: bags carry no other mark."""
     return np.array([name.startswith(UNLABELLED_PREFIX) for name in truth.object_id], bool)
 

@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 import subprocess
 
+NO_WEIGHTS = 'none'
+
 
 def as_mapping(suite, data, weights, commit, metrics):
     """
@@ -53,9 +55,10 @@ def write_json(path, report):
 
 def table(report):
     """Return the report as text: a line for each figure, its interval and what it rests on."""
+    weights = report['weights']
+    origin = 'geometry alone' if weights == NO_WEIGHTS else f'weights {weights}'
     lines = [
-        f'{report["suite"]} of weights {report["weights"]} on {report["data"]} '
-        f'(commit {report["commit"]})',
+        f'{report["suite"]} of {origin} on {report["data"]} (commit {report["commit"]})',
         f'{"figure":<46}{"value":>9}  {"90 percent":<16}{"of":>6}',
     ]
     for name, metric in report['metrics'].items():

@@ -6,7 +6,7 @@ Runs at reduced resolution (`NetworkConfig.image_width`); what pillars and the c
 read is one map of `feature_channels`. Top-down merging: Lin et al., FPN, CVPR 2017.
 """
 
-from mmperception.network.lidar import conv_block, upsample
+from mmperception.network.blocks import conv_block, upsample
 from torch import nn
 
 

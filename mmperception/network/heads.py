@@ -9,7 +9,7 @@ residual on the heat that starts at zero: images move classes, never box edges (
 
 from dataclasses import dataclass
 
-from mmperception.network.lidar import conv_block, upsample
+from mmperception.network.blocks import conv_block, upsample
 import torch
 from torch import nn
 

@@ -7,19 +7,11 @@ the points of a pillar; a small three-scale backbone. The first stride-2 convolu
 occupied pillars only: a 2x2 kernel needs no neighbours, so each pillar adds its own share.
 """
 
+from mmperception.network.blocks import conv_block, upsample
 from mmperception.tensors import NUM_POINT_FEATURES
 import torch
 from torch import nn
 import torch.nn.functional as F
-
-
-def conv_block(channels_in, channels_out, stride=1):
-    """3x3 convolution, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(channels_out, eps=1e-3, momentum=0.05),
-        nn.ReLU(inplace=True),
-    )
 
 
 class PillarEncoder(nn.Module):
@@ -98,8 +90,3 @@ class BevBackbone(nn.Module):
         third = self.scale3(second)
         second = self.merge2(second + upsample(self.lateral3(third)))
         return self.merge1(first + upsample(self.lateral2(second)))
-
-
-def upsample(features):
-    """Double rows and columns, bilinear."""
-    return F.interpolate(features, scale_factor=2, mode='bilinear', align_corners=False)

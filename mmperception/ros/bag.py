@@ -13,9 +13,9 @@ from pathlib import Path
 import shutil
 import tempfile
 
-from mmperception.config import read_mapping
+from mmperception.config import from_mapping, read_mapping
 from mmperception.ros import bag_storage
-from mmperception.ros.mcap_scan import is_whole, last_readable_ns
+from mmperception.ros.mcap_scan import is_mcap, is_whole, last_readable_ns
 from rclpy.serialization import deserialize_message, serialize_message
 from tf2_msgs.msg import TFMessage
 import yaml
@@ -146,6 +146,8 @@ def _storage_place(path):
     files = [path] if path.is_file() else sorted([*path.glob('*.mcap'), *path.glob('*.db3')])
     if not files:
         raise ValueError(f'{path}: no bag: neither .mcap nor .db3 is in it')
+    if path.is_file() and path.suffix not in ('.mcap', '.db3'):
+        raise ValueError(f'{path}: no bag: give a folder, an .mcap or a .db3 file')
     for file in files:
         if file.suffix == '.mcap' and not is_whole(file):
             raise ValueError(_cut_off(file))
@@ -157,6 +159,8 @@ def _storage_place(path):
 
 
 def _cut_off(file):
+    if not is_mcap(file):
+        return f'{file}: no MCAP file, whatever its name says; give a bag'
     stamp_ns = last_readable_ns(file)
     if stamp_ns is None:
         return f'{file}: truncated, no message in it can be read; record it again'
@@ -243,10 +247,25 @@ class BagWriter:
 
 
 def settings_of(path):
-    """Return the nested settings that a bag brings along; {} when it brings none."""
+    """
+    Return the nested settings that a bag brings along; {} when it brings none.
+
+    Raises
+    ------
+    ValueError
+        If they are not valid; names their file.
+
+    """
     path = Path(path)
     file = (path.parent if path.is_file() else path) / SETTINGS
-    return read_mapping(file) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    values = read_mapping(file)
+    try:
+        from_mapping(values)
+    except ValueError as error:
+        raise ValueError(f'{file}: {error}') from error
+    return values
 
 
 def check_place(path, force):

@@ -6,10 +6,10 @@ Evaluation projects truth by these: labels were drawn on the sweep as it stands,
 motion between sweep and image that the frames of the pipeline take into account.
 """
 
+from mmperception.recording import Mounting
 from mmperception.ros.bag import read_messages
 from mmperception.ros.messages import camera_model_from_msg
 from mmperception.ros.transforms import TransformBuffer
-from mmperception.types import Mounting
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from tf2_msgs.msg import TFMessage

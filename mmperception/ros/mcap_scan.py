@@ -18,6 +18,12 @@ MESSAGE_HEAD = struct.Struct('<HIQQ')
 CHUNK_HEAD = struct.Struct('<QQQII')
 
 
+def is_mcap(path):
+    """Tell whether a file begins like an MCAP file, or is one of which nothing was written."""
+    with Path(path).open('rb') as file:
+        return file.read(len(MAGIC)) in (MAGIC, b'')
+
+
 def is_whole(path):
     """Tell whether an MCAP file has both its begin and its end."""
     path = Path(path)

@@ -11,13 +11,13 @@ from dataclasses import replace
 import logging
 from pathlib import Path
 
+from mmperception.recording import Sample, Truth
 from mmperception.ros.assembly import FrameAssembler, LIDAR, make_synchronizer
 from mmperception.ros.bag import contents_of, read_messages
 from mmperception.ros.messages import ns_from_time, truth_from_msgs
 from mmperception.ros.player import AHEAD_NS, in_play_order
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.transforms import TransformBuffer
-from mmperception.types import Sample, Truth
 import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo

@@ -15,11 +15,13 @@ from mmperception.cost import CostMapper, sweep_from_frame
 from mmperception.ros import diagnostics, qos
 from mmperception.ros.assembly import FrameAssembler, LIDAR
 from mmperception.ros.cost_outputs import CostOutputs
+from mmperception.ros.lifecycle import sentence_of
 from mmperception.ros.process import run
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.track_inbox import TrackInbox
 from mmperception.ros.working_node import elapsed_ms, LOG_PERIOD_S, WorkingNode
 from mmperception.synchronizer import MatchedSet
+from nav_msgs.msg import Odometry
 from sensor_msgs.msg import PointCloud2
 
 
@@ -64,14 +66,8 @@ class PathCostNode(WorkingNode):
         self.num_received, self.is_lidar_lost = 0, False
         self.assembler = FrameAssembler(self.config, self.transforms)
         self.tracks = TrackInbox(self)
-        self.sweeps = self.create_subscription(
-            PointCloud2,
-            'lidar/points',
-            self._receive,
-            qos.sensor(qos.LIDAR_DEPTH, self.config.mode),
-            qos_overriding_options=qos.overridable(),
-            raw=True,
-        )
+        self.sweeps = self._subscribe(PointCloud2, 'lidar/points', qos.LIDAR_DEPTH, self._receive)
+        self.odometry = self._subscribe(Odometry, 'odom', qos.MOTION_DEPTH, self._observe)
         self.worker.start()
 
     def deactivate(self):
@@ -79,6 +75,7 @@ class PathCostNode(WorkingNode):
         if self.worker is None:
             return
         self.destroy_subscription(self.sweeps)
+        self.destroy_subscription(self.odometry)
         self.tracks.destroy()
         super().deactivate()
         self._say_last_words()
@@ -138,6 +135,25 @@ class PathCostNode(WorkingNode):
             'path_cost_messages': self.outputs.num_grids,
         }
         return [self.report_work(message, values, level)]
+
+    def _subscribe(self, message_type, topic, depth, receive):
+        return self.create_subscription(
+            message_type,
+            topic,
+            receive,
+            qos.sensor(depth, self.config.mode),
+            qos_overriding_options=qos.overridable(),
+            raw=True,
+        )
+
+    def _observe(self, data):
+        """Take odometry, which serves where transforms do not say where the robot is."""
+        try:
+            self.assembler.observe('odom', data)
+        except (ValueError, LookupError) as error:
+            self.get_logger().warning(
+                f'odom left out: {sentence_of(error)}', throttle_duration_sec=LOG_PERIOD_S
+            )
 
     def _receive(self, data):
         stamp_ns = stamp_of(data)

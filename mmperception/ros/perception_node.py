@@ -17,6 +17,9 @@ from mmperception.ros.outputs import PerceptionOutputs
 from mmperception.ros.process import run
 from mmperception.ros.working_node import elapsed_ms, WorkingNode
 
+# Counted by the assembler: what was used although something was missing.
+WORTH_KNOWING = ('uncompensated', 'not_deskewed', 'no_point_times')
+
 
 class PerceptionNode(WorkingNode):
     """See the module."""
@@ -83,6 +86,7 @@ class PerceptionNode(WorkingNode):
     def report(self):
         """Say what each input does, and the work."""
         values = {'device': self.perceiver.device, 'weights': self.perceiver.weights_name}
+        values.update({name: self.assembler.counts[name] for name in WORTH_KNOWING})
         return [*self.inputs.report(), self.report_work('working', values)]
 
 

@@ -8,6 +8,7 @@ goes with every image. Truth has topics of its own, which the nodes never read.
 
 from dataclasses import dataclass, field
 
+from mmperception.recording import Truth
 from mmperception.ros.bag import BagWriter
 from mmperception.ros.messages import (
     msg_from_camera_model,
@@ -19,7 +20,7 @@ from mmperception.ros.messages import (
     msg_from_transforms,
     msg_from_truth,
 )
-from mmperception.types import GpsFix, Image, ImuSample, PointCloud, Pose, Truth
+from mmperception.types import GpsFix, Image, ImuSample, PointCloud, Pose
 
 ODOM, BASE, LIDAR, IMU, GPS = 'odom', 'base_link', 'lidar', 'imu_link', 'gps_link'
 
@@ -47,7 +48,7 @@ def write_recording(path, recording, force=False):
         for event in recording.events:
             writer.write(event)
         writer.finish()
-        bag.write_settings(_settings(recording.mounting))
+        bag.write_settings({**_settings(recording.mounting), **recording.settings})
 
 
 def _settings(mounting):

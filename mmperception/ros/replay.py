@@ -18,7 +18,7 @@ from mmperception.ros.link import Link
 from mmperception.ros.observer import Observer, OUTPUTS
 from mmperception.ros.pictures import draw, record_inputs
 from mmperception.ros.player import Player, SWEEP_TOPIC
-from mmperception.ros.replay_plan import check_bag, prepare
+from mmperception.ros.replay_plan import check_bag, expects_grids, image_topic, prepare
 from mmperception.ros.summary import summarize
 from tqdm import tqdm
 
@@ -88,9 +88,8 @@ class Run:
         self.plan, self.config, self.contents = plan, plan.config, contents
         self.child, self.link, self.writer = child, link, writer
         self.player = Player(link.node, played_topics(contents), self.config.mode, plan.rate)
-        self.observer = Observer(
-            link.node, self._record, contents.has_odom, self.config.mode == 'replay'
-        )
+        has_grids = expects_grids(plan, contents)
+        self.observer = Observer(link.node, self._record, has_grids, self.config.mode == 'replay')
 
     def wait_for_nodes(self):
         """Wait until both nodes are active and hear what will be played."""
@@ -111,7 +110,7 @@ class Run:
 
     def _is_connected(self):
         listeners = dict.fromkeys(heard_topics(self.config), 1)
-        listeners.update({'/lidar/points': 2, '/tf': 2, '/tf_static': 2})
+        listeners.update(dict.fromkeys(('/lidar/points', '/odom', '/tf', '/tf_static'), 2))
         publishers = self.player.publishers
         return all(
             publishers[topic].get_subscription_count() >= number
@@ -126,7 +125,9 @@ class Run:
         begin_ns = self.contents.begin_ns
         self.player.tell_time(begin_ns)
         sleep(SETTLE_S)  # a jump of the clock must arrive before the first message
-        holds = {SWEEP_TOPIC: self._before_sweep, image_topic(self.config): self._before_image}
+        holds = {SWEEP_TOPIC: self._before_sweep}
+        for name in self.config.camera_names[:1]:  # it stands in for the LiDAR
+            holds[image_topic(self.config, name)] = self._before_image
         messages = self._with_progress(bag.read_messages(self.plan.bag))
         self.player.play(messages, begin_ns, self.plan.drops, holds)
         if self.config.mode == 'replay':
@@ -202,13 +203,6 @@ def played_topics(contents):
     """Return topic and type of what is played: not what the nodes publish themselves."""
     own = {f'/{topic.lstrip("/")}' for topic in OUTPUTS} | {'/clock', '/rosout'}
     return {topic: kind for topic, kind in contents.topics.items() if topic not in own}
-
-
-def image_topic(config, name=None):
-    """Return the topic of a camera's images; the first camera stands in for the LiDAR."""
-    name = name or next(iter(config.camera_names), '')
-    is_raw = config.camera(name).transport == 'raw'
-    return f'/{name}/image_raw' if is_raw else f'/{name}/image_raw/compressed'
 
 
 def heard_topics(config):

@@ -14,6 +14,7 @@ from mmperception.ros import bag
 from mmperception.ros.player import Drop
 import yaml
 
+RESULTS = ('summary.json', 'overview.png', 'overview.mp4')
 SENSOR_TOPICS = {
     'lidar': ('/lidar/points',),
     'gps': ('/gps/fix',),
@@ -73,13 +74,40 @@ def check_bag(plan):
         If it has no sweeps and no images, or no transforms.
 
     """
-    contents = bag.contents_of(plan.bag)
+    contents = bag.contents_of(plan.bag, plan.config.odom_frame)
     if not {'/tf', '/tf_static'} & set(contents.topics):
         raise ValueError(
             f'{plan.bag}: neither /tf nor /tf_static is in it: record them too, they say where '
             'the sensors sit'
         )
+    pivots = ['/lidar/points', *(image_topic(plan.config, n) for n in plan.config.camera_names)]
+    if not any(contents.counts.get(topic) for topic in pivots):
+        raise ValueError(
+            f'{plan.bag}: nothing is in it on {" or ".join(pivots)}: rename its topics, '
+            'or set camera_names; `mmperception check` lists them'
+        )
     return contents
+
+
+def expects_grids(plan, contents):
+    """
+    Return whether a grid can be expected for every sweep: whether there is odometry.
+
+    Parameters
+    ----------
+    plan : ReplayPlan
+    contents : BagContents
+
+    """
+    (topic,) = SENSOR_TOPICS['odom']
+    is_whole = not any(topic in drop.topics for drop in plan.drops)
+    return contents.has_odom or bool(is_whole and contents.counts.get(topic))
+
+
+def image_topic(config, name):
+    """Return the topic of a camera's images."""
+    is_raw = config.camera(name).transport == 'raw'
+    return f'/{name}/image_raw' if is_raw else f'/{name}/image_raw/compressed'
 
 
 def prepare(plan):
@@ -94,7 +122,12 @@ def prepare(plan):
     """
     if plan.out.exists() and not plan.may_overwrite:
         raise ValueError(f'{plan.out} exists: give another --out, or --force to overwrite it')
-    plan.out.mkdir(parents=True, exist_ok=True)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+        for name in RESULTS:  # of an earlier run: never taken for those of this one
+            (plan.out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(f'{plan.out}: {error.strerror}: give another --out') from error
     values = {**to_mapping(plan.config), 'autostart': True, 'use_sim_time': True}
     values = {name: value for name, value in values.items() if value != {}}
     path = plan.out / 'params.yaml'

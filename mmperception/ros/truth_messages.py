@@ -7,9 +7,9 @@ as score, and a box that counts neither as hit nor as miss has results[2] `ignor
 `truth/ignore_2d`: boxes of one image in which detections are not counted.
 """
 
+from mmperception.recording import Truth
 from mmperception.ros.headers import header_from, ns_from_time, pose_from_yaw
 from mmperception.ros.object_messages import box_detection, boxes_from_msgs
-from mmperception.types import Truth
 import numpy as np
 from vision_msgs.msg import (
     BoundingBox2D,

@@ -41,7 +41,7 @@ class Actor:
     along_mps, across_mps : float
         How fast it moves along the road and to its left.
     turn_rad : float
-        Its heading from the road's, when `faces_path` is False.
+        Its heading from the road's.
     lift_m, slack_m : float
         How far the truth box begins above the ground and ends above the top, by the habit of
         people who label sweeps.

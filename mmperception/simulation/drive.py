@@ -6,9 +6,14 @@ Labelled frames of simulated streets, one by one or as a whole recorded drive.
 street and records it with all its sensors, for bags, demonstrations and evaluation.
 """
 
+from concurrent.futures import ProcessPoolExecutor
 from functools import cached_property
+from multiprocessing import get_context
+import os
 
 from mmperception.geometry import invert
+from mmperception.recording import Event, Recording, Sample
+from mmperception.simulation.camera import random_appearance, render
 from mmperception.simulation.ego import Ego
 from mmperception.simulation.inertial import gps_fixes, imu_samples, poses
 from mmperception.simulation.lidar import PERIOD_S, scan, SweepPath
@@ -19,17 +24,9 @@ from mmperception.simulation.street import Layout, random_section, random_style
 from mmperception.simulation.tour import make_tour
 from mmperception.simulation.traffic import fill_road, random_openings, Traffic
 from mmperception.simulation.truth import boxes_as_seen, boxes_at_stamp, truth_of
-from mmperception.types import (
-    CameraView,
-    Event,
-    Frame,
-    Image,
-    Motion,
-    PointCloud,
-    Recording,
-    Sample,
-)
+from mmperception.types import CameraView, Frame, Image, Motion, PointCloud
 import numpy as np
+import torch
 
 # How far a single scene reaches to either end of the ego car.
 REACH_M = 84.0
@@ -37,6 +34,10 @@ CAMERA_DELAY_S = 0.01
 START_NS = 1_700_000_000_000_000_000
 _NS = 1_000_000_000
 _PERIOD_NS = int(PERIOD_S * _NS)
+# Kinds of a drive's events, in the order in which equal log times are written.
+_READY, _PICTURE, _SWEEP = 1, 2, 3
+# Shorter drives are made in this process: starting others takes longer.
+_FEW_SWEEPS = 15
 
 
 def simulate_samples(seed, with_camera=False, num=None):
@@ -72,7 +73,11 @@ def _single_scene(seed, number, with_camera):
     moment = street.moment(0.0, ego.pose(0.0)[:2, 3])
     path = SweepPath(lambda time: ego.pose(time) @ mounting.base_from_lidar)
     sweep = scan(moment, path, rng)
-    views = (_view((street, ego, mounting), 0.0, START_NS, rng),) if with_camera else ()
+    views = ()
+    if with_camera:
+        scene = street, ego, mounting
+        pixels = _picture(scene, CAMERA_DELAY_S, random_appearance(rng), rng)
+        views = (_view(scene, 0.0, START_NS, pixels),)
     frame = Frame(
         stamp_ns=START_NS,
         cloud=_cloud(sweep, START_NS, is_timed=False),
@@ -118,8 +123,6 @@ def _motion(ego, time_s):
 
 def _picture(scene, time_s, appearance, rng):
     """Render the camera's image at a time; `scene` is (street, ego, mounting)."""
-    from mmperception.simulation.camera import render
-
     street, ego, mounting = scene
     world_from_base = ego.pose(time_s)
     mesh = street.mesh_at(time_s, world_from_base[:2, 3])
@@ -127,14 +130,10 @@ def _picture(scene, time_s, appearance, rng):
     return render(mesh, world_from_camera, mounting.camera_models[CAMERA], appearance, rng)
 
 
-def _view(scene, time_s, stamp_ns, rng, pixels=None):
+def _view(scene, time_s, stamp_ns, pixels):
     """Return the view that belongs to a sweep at `time_s`, stamped a little later."""
-    from mmperception.simulation.camera import random_appearance
-
     _, ego, mounting = scene
     later = time_s + CAMERA_DELAY_S
-    if pixels is None:
-        pixels = _picture(scene, later, random_appearance(rng), rng)
     image = Image(
         stamp_ns=stamp_ns + int(CAMERA_DELAY_S * _NS), frame_id='camera_optical', pixels=pixels
     )
@@ -175,8 +174,6 @@ class SimulatedDrive:
 
     @cached_property
     def _appearance(self):
-        from mmperception.simulation.camera import random_appearance
-
         return random_appearance(self._rng(1))
 
     @property
@@ -194,13 +191,12 @@ class SimulatedDrive:
         for index in range(self.num_sweeps):
             time_s, stamp_ns = self._moment(index)
             cloud, truth = self._sweep(index)
-            pixels = _picture(self._scene, time_s + CAMERA_DELAY_S, self._appearance,
-                              self._rng(3, index))  # fmt: skip
+            pixels = self._pixels(index)
             frame = Frame(
                 stamp_ns=stamp_ns,
                 cloud=cloud,
                 base_from_lidar=self.mounting.base_from_lidar,
-                cameras=(_view(self._scene, time_s, stamp_ns, None, pixels),),
+                cameras=(_view(self._scene, time_s, stamp_ns, pixels),),
                 odom_from_base=start @ self._ego.pose(time_s),
                 gps=fixes[index],
                 motion=_motion(self._ego, time_s),
@@ -224,6 +220,11 @@ class SimulatedDrive:
         truth = truth_of(moment, sweep, boxes_at_stamp(moment, world_from_base), stamp_ns)
         return _cloud(sweep, stamp_ns, is_timed=True), truth
 
+    def _pixels(self, index):
+        """Return the picture that belongs to a sweep, taken a little later."""
+        time_s = self._moment(index)[0] + CAMERA_DELAY_S
+        return _picture(self._scene, time_s, self._appearance, self._rng(3, index))
+
     def _fixes(self):
         times = np.arange(self.num_sweeps) * PERIOD_S + 0.03
         return gps_fixes(self._ego, self.mounting, times, START_NS, self._rng(4))
@@ -235,22 +236,53 @@ class SimulatedDrive:
         fine = np.arange(-5, round(seconds * 100) + 6) * 0.01
         values = [*poses(self._ego, fine, START_NS), *self._fixes()]
         values += imu_samples(self._ego, self.mounting, fine, START_NS, self._rng(5))
-        due = [(value.stamp_ns, 1, value) for value in values]
+        due = [(value.stamp_ns, _READY, value) for value in values]
         for index in range(self.num_sweeps):
             _, stamp_ns = self._moment(index)
-            due.append((stamp_ns + int(CAMERA_DELAY_S * _NS), 2, index))
-            due.append((stamp_ns + _PERIOD_NS // 2, 3, index))
-        for log_ns, kind, value in sorted(due, key=lambda entry: entry[:2]):
-            yield from self._logged(log_ns, kind, value)
+            due.append((stamp_ns + int(CAMERA_DELAY_S * _NS), _PICTURE, index))
+            due.append((stamp_ns + _PERIOD_NS // 2, _SWEEP, index))
+        due.sort(key=lambda entry: entry[:2])
+        made = self._made([entry[1:] for entry in due if entry[1] != _READY])
+        for log_ns, kind, value in due:
+            parts = (value,) if kind == _READY else next(made)
+            for part in parts:
+                camera = CAMERA if isinstance(part, Image) else None
+                yield Event(log_ns=log_ns, value=part, camera=camera)
 
-    def _logged(self, log_ns, kind, value):
-        if kind == 1:
-            yield Event(log_ns=log_ns, value=value)
-        elif kind == 2:
-            pixels = _picture(self._scene, (log_ns - START_NS) / _NS, self._appearance,
-                              self._rng(3, value))  # fmt: skip
-            image = Image(stamp_ns=log_ns, frame_id='camera_optical', pixels=pixels)
-            yield Event(log_ns=log_ns, value=image, camera=CAMERA)
-        else:
-            for part in self._sweep(value):
-                yield Event(log_ns=log_ns, value=part)
+    def _made(self, jobs):
+        """Yield the values of (kind, index) jobs in order, made by a process a core."""
+        if self.num_sweeps < _FEW_SWEEPS:
+            yield from (self.make(*job) for job in jobs)
+            return
+        seconds = self.num_sweeps * PERIOD_S
+        with ProcessPoolExecutor(
+            max_workers=os.cpu_count(),
+            # Forking a process in which torch has started threads can hang.
+            mp_context=get_context('spawn'),
+            initializer=_start_worker,
+            initargs=(seconds, self.seed),
+        ) as pool:
+            yield from pool.map(_work, jobs)
+
+    def make(self, kind, index):
+        """Return the parts of one event: an image, or a cloud and its truth."""
+        if kind == _SWEEP:
+            return self._sweep(index)
+        _, stamp_ns = self._moment(index)
+        stamp_ns += int(CAMERA_DELAY_S * _NS)
+        pixels = self._pixels(index)
+        return (Image(stamp_ns=stamp_ns, frame_id='camera_optical', pixels=pixels),)
+
+
+_worker_drive = None
+
+
+def _start_worker(seconds, seed):
+    """Make the same drive in a worker process; one thread each, or they fight for the cores."""
+    global _worker_drive
+    torch.set_num_threads(1)
+    _worker_drive = SimulatedDrive(seconds, seed)
+
+
+def _work(job):
+    return _worker_drive.make(*job)

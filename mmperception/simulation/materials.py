@@ -76,7 +76,6 @@ PAINT_COLOURS = np.array(
 PAINT_SHARES = np.array(
     [0.19, 0.15, 0.12, 0.14, 0.16, 0.07, 0.05, 0.05, 0.01, 0.015, 0.015, 0.01, 0.01, 0.01]
 )
-NUM_FACADE_STYLES = 12
 NUM_CLOTH_COLOURS = 16
 NUM_SKIN_COLOURS = 6
 NUM_HAIR_COLOURS = 6
@@ -126,11 +125,6 @@ def code(material, variant=0):
 def material_of(codes):
     """Return the material of each code (an integer, an array or a tensor)."""
     return codes % 64
-
-
-def variant_of(codes):
-    """Return the variant of each code (an integer, an array or a tensor)."""
-    return codes // 64
 
 
 def _by_code(column):

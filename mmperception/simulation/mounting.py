@@ -7,7 +7,8 @@ ahead of it and 1.73 m above the road, the camera a little ahead and below.
 """
 
 from mmperception.geometry import rotation_about
-from mmperception.types import CameraModel, Mounting
+from mmperception.recording import Mounting
+from mmperception.types import CameraModel
 import numpy as np
 
 CAMERA = 'camera'
@@ -27,12 +28,8 @@ def camera_model():
     )
 
 
-def make_mounting(rng=None, camera=None):
-    """
-    Return the mounting; with a generator, one that differs a little from car to car.
-
-    `camera`: a CameraModel, or None for the usual one.
-    """
+def make_mounting(rng=None):
+    """Return the mounting; with a generator, one that differs a little from car to car."""
     jitter = np.zeros(12) if rng is None else rng.normal(size=12)
     lidar = _placed(_LIDAR_XYZ_M, jitter[:6])
     optical = _placed(_CAMERA_XYZ_M, jitter[6:])
@@ -43,7 +40,7 @@ def make_mounting(rng=None, camera=None):
         base_from_imu=imu,
         base_from_gps=imu,
         base_from_camera={CAMERA: optical},
-        camera_models={CAMERA: camera or camera_model()},
+        camera_models={CAMERA: camera_model()},
     )
 
 

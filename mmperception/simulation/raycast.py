@@ -77,13 +77,6 @@ class Triangles:
     num_owners: int = 0
 
 
-def still_triangles(corners):
-    """Return triangles that neither move nor belong to anything; `corners` (F, 3, 3)."""
-    F = len(corners)
-    owner = torch.full((F,), -1, dtype=torch.int64, device=corners.device)
-    return Triangles(corners=corners, velocity=torch.zeros_like(corners[:, 0]), owner=owner)
-
-
 def cast(rays, triangles, windows, is_blind=None):
     """
     Find the first triangle along each ray.
@@ -220,12 +213,6 @@ def _cross(a, b):
 
 def _dot(a, b):
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def all_windows(num_faces, height, width):
-    """Return windows that try every ray against every triangle (slow, certain)."""
-    window = torch.tensor([0, height - 1, 0, width - 1], dtype=torch.int64)
-    return window.repeat(num_faces, 1)
 
 
 def spin_windows(corners, tangents, num_columns, slack):

@@ -10,7 +10,7 @@ from mmperception.simulation.street import LEFT, RIGHT
 import numpy as np
 
 # GTSRB classes that stand along streets: 30, 50, 80, priority road, yield, stop, no entry,
-# caution, road works, pedestrians, children, roundabout; and how often.
+# caution, road works, pedestrians, children, right of way, keep right, roundabout; how often.
 SIGN_CLASSES = (1, 2, 5, 12, 13, 14, 17, 18, 25, 27, 28, 11, 38, 40)
 SIGN_SHARES = np.array((5, 4, 1, 5, 4, 2, 3, 1, 2, 2, 2, 2, 2, 1)) / 36
 

@@ -2,8 +2,8 @@
 """
 A street and all that is in it: houses, trees, parked rows, traffic, people.
 
-`make_street` draws a layout from one generator; the result knows its mesh at any time and who
-owns each face. How crowded and how built-up a street is, is drawn first, so that streets differ.
+A `Layout` is filled from one generator; its `Street` knows its mesh at any time and who owns
+each face. How crowded and how built-up a street is, is drawn first, so that streets differ.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ an uncorrected sweep shows each object, as people label recordings without point
 """
 
 from mmperception.geometry import invert, transform_boxes
-from mmperception.types import Truth
+from mmperception.recording import Truth
 import numpy as np
 
 # Shares of an actor's rays that come back: fewer than the first is partly hidden (1), than the

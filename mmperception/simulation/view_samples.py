@@ -80,7 +80,7 @@ class Samples:
         fine = visible_faces(corners, K, 2 * model.width, 2 * model.height)
         self._choose(scene, fine)
         forms = plane_forms(corners)
-        self._place(forms, scene, world_from_camera, K)
+        self._place(forms, world_from_camera, K)
 
     def _choose(self, scene, fine):
         """Split pixels whose four sub-pixels differ in material or face direction."""
@@ -104,7 +104,7 @@ class Samples:
         self.column = (2 * (pixel % W) + quarter % 2 + middle).reshape(-1, ROW_LENGTH)
         self.row = (2 * (pixel // W) + quarter // 2 + middle).reshape(-1, ROW_LENGTH)
 
-    def _place(self, forms, scene, world_from_camera, K):
+    def _place(self, forms, world_from_camera, K):
         y = (self.row - K[1, 2]) / K[1, 1]
         x = (self.column - K[0, 2] - K[0, 1] * y) / K[0, 0]
         rays = np.stack((x, y, np.ones_like(x)), axis=-1)

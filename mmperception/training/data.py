@@ -113,11 +113,9 @@ class SceneBatches(torch.utils.data.Dataset):
 
     def _paste(self, scene, rng):
         """Add objects; the camera did not see them, so it is masked."""
-        objects = (
-            [self.objects[i] for i in rng.integers(0, len(self.objects), 8)]
-            if (self.objects)
-            else []
-        )
+        objects = []
+        if self.objects:
+            objects = [self.objects[i] for i in rng.integers(0, len(self.objects), 8)]
         if self.simulated:
             other = load_scene(self.simulated[rng.integers(len(self.simulated))])
             small = [found for found in cut_objects(other) if found['label'] > 0]

@@ -4,6 +4,7 @@
 from importlib import import_module
 from itertools import chain
 import os
+import shutil
 
 from mmperception.config import from_mapping, LidarConfig
 from mmperception.ros import bag, messages
@@ -156,6 +157,13 @@ def test_a_bag_brings_its_settings_along(drive):
     assert bag.settings_of(drive.parent) == {}
 
 
+def test_wrong_settings_in_a_bag_are_an_error_that_names_their_file(drive, tmp_path):
+    path = shutil.copytree(drive, tmp_path / 'bag')
+    (path / 'perception.yaml').write_text('lidar: {stmp: middle}\n')
+    with pytest.raises(ValueError, match=r'bag/perception\.yaml: .*lidar\.stmp.*lidar\.stamp'):
+        bag.settings_of(path)
+
+
 def test_a_bag_file_alone_can_be_read(drive):
     (file,) = drive.glob('*.mcap')
     assert bag.contents_of(file).counts == bag.contents_of(drive).counts
@@ -258,11 +266,18 @@ def test_a_truncated_bag_names_the_last_stamp_that_can_be_read(drive, tmp_path):
     assert set(seen) <= set(logs) and seen == sorted(seen) and seen[0] < seen[-1] == max(logs)
 
 
-@pytest.mark.parametrize('content', [b'', b'\x89MCAP0\r\n', b'no bag at all, only a long text'])
+@pytest.mark.parametrize('content', [b'', b'\x89MCAP0\r\n'])
 def test_a_file_without_any_message_says_so(tmp_path, content):
     (tmp_path / 'x.mcap').write_bytes(content)
     with pytest.raises(ValueError, match='no message in it can be read'):
         bag.contents_of(tmp_path / 'x.mcap')
+
+
+@pytest.mark.parametrize('name', ['x.mcap', 'x.txt'])
+def test_a_text_file_is_called_no_bag_and_not_truncated(tmp_path, name):
+    (tmp_path / name).write_text('no bag at all, only a long text')
+    with pytest.raises(ValueError, match=rf'{name}: no (MCAP file|bag)'):
+        bag.contents_of(tmp_path / name)
 
 
 def test_a_damaged_chunk_is_an_error_that_names_the_bag(drive, tmp_path):

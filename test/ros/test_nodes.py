@@ -13,7 +13,7 @@ from mmperception.ros.headers import ns_from_time
 from mmperception.ros.path_cost_node import PathCostNode
 from mmperception.ros.perception_node import PerceptionNode
 from nav2_msgs.msg import CostmapFilterInfo
-from nav_msgs.msg import OccupancyGrid
+from nav_msgs.msg import OccupancyGrid, Odometry
 import numpy as np
 import pytest
 from rclpy.qos import QoSDurabilityPolicy as Durability
@@ -255,6 +255,33 @@ def test_without_odometry_there_is_no_grid_and_no_points_and_the_report_says_why
     )
     assert not graph.heard['path_cost']
     assert not graph.heard['obstacle_points']
+
+
+def test_without_transforms_to_odom_the_odometry_topic_places_the_grid(graph, rng):
+    path_cost = PathCost(graph, mode='replay')
+    publisher = graph.peer.create_publisher(Odometry, 'odom', 10)
+    path_cost.sensors.wait_for(publisher)
+    for number in range(-2, 3):
+        stamp_ns = BEGIN_NS + number * 10_000_000
+        odometry = Odometry(header=messages.header_from(stamp_ns, 'odom'))
+        odometry.child_frame_id = 'base_link'
+        odometry.pose.pose.position.x, odometry.pose.pose.position.y = 120.0, -40.0
+        odometry.pose.pose.orientation.w = 1.0
+        publisher.publish(odometry)
+    assert graph.wait(lambda: is_placed(path_cost.node))
+    path_cost.sensors.play(1, rng, kinds=('PointCloud',))
+    assert graph.wait(lambda: graph.heard['path_cost'])
+    grid = messages.cost_grid_from_msg(graph.heard['path_cost'][0])
+    middle = np.array(grid.origin_xy_m) + grid.resolution_m * np.array(grid.data.shape) / 2
+    assert np.abs(middle - (120.0, -40.0)).max() <= grid.resolution_m
+
+
+def is_placed(node):
+    """Tell whether a node knows where the robot is at the first sweep."""
+    try:
+        return node.assembler.ego.odom_from_base(BEGIN_NS + 15_000_000) is not None
+    except LookupError:
+        return False
 
 
 def test_a_deactivated_node_leaves_a_grid_that_stops_the_robot_and_no_points(graph, rng):

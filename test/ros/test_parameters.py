@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from mmperception.config import Config, from_mapping, load, to_mapping
+from mmperception.config import Config, from_mapping, load, read_mapping, to_mapping
 from mmperception.ros.parameters import declare_config, nested, settings
 import pytest
 import rclpy
@@ -105,6 +105,20 @@ def test_dotted_names_become_sections_and_a_clash_is_named():
         nested({'a': 1, 'a.b': 2})
 
 
+SHIPPED = Path(__file__).parents[2] / 'config' / 'perception.yaml'
+
+
 def test_the_shipped_parameter_file_is_valid_and_holds_defaults_only():
-    shipped = load(Path(__file__).parents[2] / 'config' / 'perception.yaml')
-    assert to_mapping(shipped) == to_mapping(from_mapping({'cameras': {'camera': {}}}))
+    assert to_mapping(load(SHIPPED)) == to_mapping(from_mapping({}))
+
+
+def test_other_cameras_on_the_command_line_do_not_clash_with_the_shipped_file():
+    config = from_mapping({**read_mapping(SHIPPED), 'camera_names': ['front', 'rear']})
+    assert list(config.camera_names) == ['front', 'rear']
+
+
+def test_the_camera_settings_that_the_shipped_file_shows_are_valid(tmp_path):
+    shown = SHIPPED.read_text().replace('    #   ', '    ')
+    (tmp_path / 'shown.yaml').write_text(shown)
+    camera = load(tmp_path / 'shown.yaml').camera('camera')
+    assert (camera.transport, camera.offset_ms, camera.rectified) == ('compressed', -20.0, True)

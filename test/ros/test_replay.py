@@ -15,7 +15,7 @@ from mmperception.ros import bag
 from mmperception.ros.observer import Observer
 from mmperception.ros.player import Drop, in_play_order, message_class
 from mmperception.ros.recording import write_recording
-from mmperception.ros.replay_plan import drop_from_text
+from mmperception.ros.replay_plan import drop_from_text, expects_grids, prepare, ReplayPlan
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.summary import dropped, faults
 import pytest
@@ -62,6 +62,15 @@ def run_replay(*arguments):
     return subprocess.run(
         command, capture_output=True, text=True, env=environment, check=False, timeout=120
     )
+
+
+def copy_of(source, path, is_kept):
+    """Write a bag with some of the topics of another; return where."""
+    with bag.BagWriter(path) as writer:
+        for topic, kind, data, log_ns in bag.read_messages(source):
+            if is_kept(topic):
+                writer.write(topic, kind, data, log_ns)
+    return path
 
 
 def children_of(out):
@@ -184,13 +193,62 @@ def test_an_unknown_parameter_is_wrong_use(folder, tiny_bag):
 
 
 def test_a_bag_without_transforms_is_refused(folder, tiny_bag):
-    path = folder / 'no_tf'
-    with bag.BagWriter(path) as writer:
-        for topic, kind, data, log_ns in bag.read_messages(tiny_bag):
-            if not topic.startswith('/tf'):
-                writer.write(topic, kind, data, log_ns)
+    path = copy_of(tiny_bag, folder / 'no_tf', lambda topic: not topic.startswith('/tf'))
     done = run_replay(path, '--out', folder / 'no_tf_result')
     assert_one_sentence(done, 1, '/tf')
+
+
+def test_a_bag_without_sweeps_and_images_is_refused_and_the_topics_named(folder, tiny_bag):
+    path = copy_of(tiny_bag, folder / 'blind', lambda topic: topic.startswith('/tf'))
+    done = run_replay(path, '--out', folder / 'blind_result')
+    assert_one_sentence(done, 1, '/lidar/points', '/camera/image_raw')
+
+
+def test_a_replay_of_which_no_sweep_was_processed_has_failed(folder, tiny_bag, params):
+    path = copy_of(tiny_bag, folder / 'no_static', lambda topic: topic != '/tf_static')
+    out = folder / 'no_static_result'
+    done = run_replay(path, '--out', out, '--params', params)
+    assert_one_sentence(done, 1, 'no sweep was processed', 'nodes.log')
+    summary = json.loads((out / 'summary.json').read_text())
+    assert summary['sweeps_processed'] == 0
+    assert summary['dropped']['perception'] == {'no_transform': NUM_SWEEPS}
+
+
+@pytest.mark.parametrize('place', ['file', 'file/below'])
+def test_results_that_cannot_be_written_name_their_place(folder, tiny_bag, place):
+    (folder / 'file').write_text('')
+    done = run_replay(tiny_bag, '--out', folder / place, '--force')
+    assert_one_sentence(done, 1, str(folder / place), '--out')
+
+
+def test_results_of_an_earlier_run_are_not_taken_for_those_of_a_new_one(folder, tiny_bag):
+    out = folder / 'stale'
+    out.mkdir()
+    for name in ('overview.mp4', 'summary.json', 'notes.txt'):
+        (out / name).write_text('old')
+    prepare(ReplayPlan(bag=tiny_bag, out=out, config=CONFIG, may_overwrite=True))
+    assert {path.name for path in out.iterdir()} == {'notes.txt', 'params.yaml'}
+
+
+@pytest.mark.parametrize('rate', ['0', '-1', 'nan', 'inf'])
+def test_a_rate_that_is_none_is_wrong_use(folder, tiny_bag, rate):
+    done = run_replay(tiny_bag, '--out', folder / 'rate', f'--rate={rate}')
+    assert_one_sentence(done, 2, '--rate')
+
+
+def plan_of(contents, topic='/none', *drops):
+    """Return what decides about grids: a plan with drops, and a bag with one message."""
+    counts = SimpleNamespace(has_odom=contents, counts={topic: 1})
+    return SimpleNamespace(drops=drops), counts
+
+
+def test_a_grid_is_expected_with_transforms_or_an_odometry_topic_that_is_played():
+    drop = drop_from_text('odom', CONFIG)
+    assert expects_grids(*plan_of(True))
+    assert expects_grids(*plan_of(True, '/odom', drop))
+    assert expects_grids(*plan_of(False, '/odom'))
+    assert not expects_grids(*plan_of(False, '/odom', drop))
+    assert not expects_grids(*plan_of(False))
 
 
 def test_a_truncated_bag_is_refused_and_its_last_readable_stamp_named(folder, tiny_bag):

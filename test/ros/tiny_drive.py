@@ -2,16 +2,8 @@
 """A second of a made-up drive, small enough to go through DDS in a test."""
 
 from mmperception.geometry import transform_from, transform_from_yaw
-from mmperception.types import (
-    CameraModel,
-    Event,
-    GpsFix,
-    Image,
-    Mounting,
-    PointCloud,
-    Pose,
-    Recording,
-)
+from mmperception.recording import Event, Mounting, Recording
+from mmperception.types import CameraModel, GpsFix, Image, PointCloud, Pose
 import numpy as np
 
 BEGIN_NS = 1_700_000_000_123_456_789
