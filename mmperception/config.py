@@ -109,11 +109,17 @@ class SyncConfig:
 class DetectionConfig:
     """From network output to published detections."""
 
-    score_threshold: float = option(0.3, '', 'Detections below are not tracked or published.')
+    score_threshold: list[float] = option(
+        [0.5, 0.4, 0.35], '', 'Lowest published score of vehicle, pedestrian, cyclist.'
+    )
     max_detections: int = option(100, '', 'Most detections of one sweep.')
 
     def __post_init__(self):
-        _require(0 < self.score_threshold < 1, 'detection.score_threshold: must be in (0, 1)')
+        _require(
+            len(self.score_threshold) == 3 and all(0 < s < 1 for s in self.score_threshold),
+            'detection.score_threshold: needs three values in (0, 1): '
+            'vehicle, pedestrian and cyclist',
+        )
         _require(self.max_detections > 0, 'detection.max_detections: must be positive')
 
 

@@ -21,6 +21,7 @@ from mmperception.network.model import fold_batch_norm, PerceptionNetwork
 from mmperception.tensors import inputs_from_frame, make_batch
 from mmperception.tracking import Tracker
 from mmperception.types import Detections, Tracks
+import numpy as np
 import torch
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Perceiver:
         """
         timings_ms = {}
         detections = self.detect(frame, timings_ms)
-        is_sure = detections.score >= self.config.detection.score_threshold
+        thresholds = np.array(self.config.detection.score_threshold)
+        is_sure = detections.score >= thresholds[detections.label]
         with _timed(timings_ms, 'track'):
             detections, tracks = self.tracker.update(
                 detections.select(is_sure), frame.odom_from_base, frame.stamp_ns

@@ -57,7 +57,7 @@ def test_no_overrides_are_the_defaults():
         ({'sync': {'max_wait_ms': 0}}, 'sync.max_wait_ms: must be positive'),
         ({'cameras': {'rear': {}}}, 'cameras.rear: not in camera_names'),
         ({'camera_names': ['a', 'a']}, 'camera_names: doubled'),
-        ({'detection': {'score_threshold': 1.0}}, 'detection.score_threshold: must be in'),
+        ({'detection': {'score_threshold': [0.5, 1.0, 0.3]}}, 'detection.score_threshold: needs'),
         ([1, 2], 'settings: expected a mapping'),
     ],
 )

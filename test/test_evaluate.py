@@ -19,6 +19,7 @@ from mmperception.types import Detections, Frame, PointCloud
 import numpy as np
 import pytest
 
+MIN_SCORES = (0.3, 0.3, 0.3)
 CALIB = (
     'P2: 721 0 609 45 0 721 172 0.2 0 0 1 0.003\nR0_rect: 1 0 0 0 1 0 0 0 1\n'
     'Tr_velo_to_cam: 0 -1 0 0 0 0 -1 -0.08 1 0 0 -0.27\n'
@@ -116,9 +117,9 @@ def teller(monkeypatch):
 
 def test_a_detector_that_tells_the_truth_scores_100_and_a_shifted_one_less():
     samples = sequence()
-    best = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), 0.3)
+    best = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), MIN_SCORES)
     # 0.8 m of 4 m: IoU 3.2 / 4.8 = 0.67, above 0.5 and below 0.7.
-    worse = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples, 0.8))), 0.3)
+    worse = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples, 0.8))), MIN_SCORES)
     assert best['vehicle_ap40_3d_0.7'].value == 100.0
     assert worse['vehicle_ap40_3d_0.5'].value == 100.0
     assert worse['vehicle_ap40_3d_0.7'].value == 0.0 == worse['vehicle_ap40_bev_0.7'].value
@@ -128,7 +129,7 @@ def test_a_detector_that_tells_the_truth_scores_100_and_a_shifted_one_less():
 
 def test_figures_are_also_given_without_each_of_the_two_largest_objects():
     samples = sequence()
-    metrics = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), 0.3)
+    metrics = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), MIN_SCORES)
     without = [name for name in metrics if '_without_object_' in name]
     assert len(without) == 2
     assert all(metrics[name].count == 28 * 5 for name in without)
@@ -141,7 +142,7 @@ def test_recall_and_boxed_share_stand_for_each_object():
         def perceive(self, frame):
             return SimpleNamespace(detections=self.detect(frame).select(slice(1, None)))
 
-    metrics = accuracy_metrics(list(judge_frames(samples, LosesTheFirst(samples))), 0.3)
+    metrics = accuracy_metrics(list(judge_frames(samples, LosesTheFirst(samples))), MIN_SCORES)
     assert metrics['vehicle_recall_object_0'] == Metric(value=100.0, count=28)
     assert metrics['vehicle_boxed_object_0'].value == 0.0
     assert metrics['vehicle_boxed_object_3'].value == 100.0
@@ -155,13 +156,13 @@ def test_frames_in_which_nothing_is_published_are_misses_of_the_boxed_share():
             keep = slice(None) if frame.stamp_ns > 7 else slice(0)
             return SimpleNamespace(detections=self.detect(frame).select(keep))
 
-    metrics = accuracy_metrics(list(judge_frames(samples, SilentAtFirst(samples))), 0.3)
+    metrics = accuracy_metrics(list(judge_frames(samples, SilentAtFirst(samples))), MIN_SCORES)
     assert metrics['vehicle_boxed_object_3'] == Metric(value=75.0, count=28)
 
 
 def test_few_objects_are_counted_and_get_no_average_precision():
     samples = sequence(num_cars=2)
-    metrics = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), 0.3)
+    metrics = accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), MIN_SCORES)
     assert not any('ap40' in name for name in metrics)
     assert metrics['vehicle_found_0.25'].count == 56
     assert metrics['cyclist_found_0.5'] == Metric(value=0, count=0)
@@ -170,7 +171,7 @@ def test_few_objects_are_counted_and_get_no_average_precision():
 def test_frames_without_any_label_are_refused():
     samples = sequence(num_frames=2, num_cars=0)
     with pytest.raises(ValueError, match='no labelled box in any of 2 frames'):
-        accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), 0.3)
+        accuracy_metrics(list(judge_frames(samples, TruthTeller(samples))), MIN_SCORES)
 
 
 def test_the_table_shows_intervals_counts_and_absent_values():

@@ -89,7 +89,7 @@ def test_only_what_reaches_the_threshold_is_given_out():
     frame = make_frame()
     found = make_perceiver().detect(frame)
     threshold = threshold_between(make_perceiver(), frame)
-    perceiver = make_perceiver(detection={'score_threshold': threshold})
+    perceiver = make_perceiver(detection={'score_threshold': [threshold] * 3})
     given = perceiver.perceive(frame).detections
     assert 0 < len(given) < len(found)
     assert given.score.min() >= threshold
@@ -155,7 +155,7 @@ def test_a_frame_comes_back_as_it_went_in():
 def test_reset_forgets_the_tracks_and_gives_no_number_twice():
     frame = make_frame()
     threshold = threshold_between(make_perceiver(), frame)
-    perceiver = make_perceiver(detection={'score_threshold': threshold})
+    perceiver = make_perceiver(detection={'score_threshold': [threshold] * 3})
     later = [replace(frame, stamp_ns=frame.stamp_ns + n * 100_000_000) for n in range(3)]
     first = perceiver.perceive(later[0])
     followed = perceiver.perceive(later[1])

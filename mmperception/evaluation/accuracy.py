@@ -71,15 +71,15 @@ def judge_frames(samples, perceiver, mounting=None, is_sequence=True):
         )
 
 
-def accuracy_metrics(judged, min_score):
+def accuracy_metrics(judged, min_scores):
     """
     Make every figure of the suite.
 
     Parameters
     ----------
     judged : list of JudgedFrame
-    min_score : float
-        Published threshold: found and false detections are counted from here on.
+    min_scores : sequence of float
+        Published threshold of each class: found and false detections are counted from there on.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def accuracy_metrics(judged, min_score):
     decoded = [frame.decoded for frame in judged]
     published = [frame.published for frame in judged if frame.published is not None]
     metrics = {}
-    for class_name in CLASSES:
+    for class_name, min_score in zip(CLASSES, min_scores, strict=True):
         metrics.update(_precision_metrics(decoded, class_name))
         metrics.update(_found_metrics(decoded, class_name, min_score))
         metrics.update(_object_metrics(decoded, published, class_name))
