@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from mmperception.config import from_mapping
-from mmperception.geometry import apply, invert
+from mmperception.geometry import apply, invert, project, transform_from_yaw
 from mmperception.ros import bag, messages
 from mmperception.ros.assembly import FrameAssembler, make_synchronizer
 from mmperception.ros.deskew import deskew
@@ -12,7 +12,7 @@ from mmperception.ros.offline import frames_from_bag
 from mmperception.ros.recording import write_recording
 from mmperception.ros.transforms import TransformBuffer
 from mmperception.synchronizer import MatchedSet, Stamped
-from mmperception.types import PointCloud
+from mmperception.types import CameraModel, PointCloud
 from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
@@ -92,6 +92,32 @@ def test_the_camera_is_placed_at_its_own_stamp_through_the_odometry_frame():
     np.testing.assert_allclose(apply(view.camera_from_base, point_odom), expected, atol=1e-4)
     static = apply(invert(MOUNTING.base_from_camera['camera']), point_odom)
     assert np.abs(static - expected).max() > 0.05  # the compensation matters
+
+
+def test_at_ten_metres_a_second_and_50_ms_lidar_points_stay_within_a_pixel():
+    def odom_from_base(stamp_ns):  # 10 m/s in a gentle bend
+        seconds = (stamp_ns - T0) * 1e-9
+        return transform_from_yaw((10 * seconds, 0.4 * seconds, 0), 0.2 * seconds)
+
+    image_ns, buffer = T0 + 50 * MS, transforms(has_odom=False)
+    for ms in range(-200, 201, 20):
+        buffer.set('odom', 'base_link', T0 + ms * MS, odom_from_base(T0 + ms * MS))
+    pole = np.array([[x, y, z] for x in (8.0, 15.0, 30.0) for y in (-2.0, 1.0) for z in (0.5, 2)])
+    sweep = apply(invert(MOUNTING.base_from_lidar), pole).astype(np.float32)  # odom is base at T0
+    picture = messages.msg_from_image(synthetic.image(image_ns).pixels, image_ns, 'camera_optical')
+    cloud = PointCloud(stamp_ns=T0, frame_id='lidar', points=sweep)
+    members = {'camera': Stamped(stamp_ns=image_ns, payload=picture)}
+    frame = assembler(buffer).assemble(matched(cloud=cloud, image=picture, members=members))
+    (view,) = frame.cameras
+    found = apply(frame.base_from_lidar, frame.cloud.points.astype(np.float64))
+    intrinsics = np.array([[721.5, 0, 609.6], [0, 721.5, 172.9], [0, 0, 1]])
+    kitti = CameraModel(width=1242, height=375, intrinsics=intrinsics, frame_id='camera_optical')
+    pixels, _ = project(apply(view.camera_from_base, found), kitti)
+    camera_from_odom = invert(odom_from_base(image_ns) @ MOUNTING.base_from_camera['camera'])
+    expected, _ = project(apply(camera_from_odom, pole), kitti)
+    assert np.abs(pixels - expected).max() < 1.0
+    static = invert(MOUNTING.base_from_camera['camera'])
+    assert np.abs(project(apply(static, found), kitti)[0] - expected).max() > 10.0
 
 
 def test_without_odometry_the_static_extrinsic_is_used_and_counted():
