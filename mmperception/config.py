@@ -130,16 +130,12 @@ class TrackingConfig:
     confirm_hits: int = option(2, 'sweeps', 'Matches before a track is published.')
     max_coast_s: float = option(0.5, 's', 'A track unseen for longer is dropped.')
     gate_m: float = option(2.5, 'm', 'Largest distance of a detection to the prediction.')
-    weak_share: float = option(
-        0.7, '', 'A detection that continues a track may have this share of the published score.'
-    )
     acceleration_mps2: float = option(3.0, 'm/s^2', 'Process noise of the motion model.')
     stationary_mps: float = option(0.5, 'm/s', 'Slower tracks are called stationary.')
 
     def __post_init__(self):
         _require(self.confirm_hits >= 1, 'tracking.confirm_hits: must be at least 1')
         _require(self.gate_m > 0, 'tracking.gate_m: must be positive')
-        _require(0 < self.weak_share <= 1, 'tracking.weak_share: must be in (0, 1]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,12 +63,11 @@ class Perceiver:
         """
         timings_ms = {}
         detections = self.detect(frame, timings_ms)
-        thresholds = np.array(self.config.detection.score_threshold)[detections.label]
-        is_likely = detections.score >= thresholds * self.config.tracking.weak_share
-        is_sure = (detections.score >= thresholds)[is_likely]
+        thresholds = np.array(self.config.detection.score_threshold)
+        is_sure = detections.score >= thresholds[detections.label]
         with _timed(timings_ms, 'track'):
             detections, tracks = self.tracker.update(
-                detections.select(is_likely), frame.odom_from_base, frame.stamp_ns, is_sure
+                detections.select(is_sure), frame.odom_from_base, frame.stamp_ns
             )
         return Perception(detections=detections, tracks=tracks, timings_ms=timings_ms)
 

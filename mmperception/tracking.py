@@ -100,7 +100,7 @@ class Tracker:
         self._stamp_ns = None
         self._has_odom = None
 
-    def update(self, detections, odom_from_base, stamp_ns, is_sure=None):
+    def update(self, detections, odom_from_base, stamp_ns):
         """
         Match the detections of one sweep and move all tracks to its stamp.
 
@@ -114,14 +114,11 @@ class Tracker:
         odom_from_base : (4, 4) float64 or None
             None: objects are followed in `base_link`, for their numbers alone.
         stamp_ns : int
-        is_sure : (N,) bool or None
-            Detections that may begin a track; the others only continue one (Zhang et al.,
-            ByteTrack, ECCV 2022), and are left out where they do not. None: all may.
 
         Returns
         -------
         detections : Detections
-            Those sure or matched, with `track_id`.
+            The same with `track_id`.
         tracks : Tracks
             Those confirmed, seen now or coasting; empty without odometry.
 
@@ -133,10 +130,6 @@ class Tracker:
             self._objects = measured.select(np.zeros(0, np.int64))
         _predict(self._objects, elapsed_s, self._config.acceleration_mps2)
         track, detection = self._match(measured, stamp_ns)
-        if is_sure is not None:
-            is_kept = is_sure | np.isin(np.arange(len(measured)), detection)
-            measured, detections = measured.select(is_kept), detections.select(is_kept)
-            detection = (np.cumsum(is_kept) - 1)[detection]
         _correct(self._objects, measured, track, detection)
         track_id = self._name(measured, track, detection)
         is_new = np.isin(np.arange(len(measured)), detection, invert=True)

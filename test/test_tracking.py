@@ -316,17 +316,3 @@ def test_cleared_means_nothing_is_followed_but_numbers_go_on():
         make_detections(START_NS, [(10, 2, 0.9)]), np.eye(4), START_NS
     )
     assert len(tracks) == 0 and detections.track_id.tolist() == [2]
-
-
-def test_a_weak_detection_continues_a_track_and_begins_none():
-    tracker = Tracker(TrackingConfig(), 3)
-    sure, weak = np.array([True]), np.array([False])
-    first, _ = tracker.update(make_detections(0, [(10.0, 2.0, 0.8)]), np.eye(4), 0, sure)
-    later, tracks = tracker.update(
-        make_detections(100_000_000, [(10.1, 2.0, 0.8)]), np.eye(4), 100_000_000, weak
-    )
-    assert later.track_id.tolist() == first.track_id.tolist() == tracks.track_id.tolist()
-    far, tracks = tracker.update(
-        make_detections(200_000_000, [(30.0, -9.0, 0.8)]), np.eye(4), 200_000_000, weak
-    )
-    assert len(far) == 0 and len(tracks) == 1  # the old one coasts, nothing was begun
