@@ -5,7 +5,7 @@ from itertools import islice
 
 from mmperception.geometry import apply, invert, points_in_boxes, project
 from mmperception.recording import Truth
-from mmperception.simulation.drive import simulate_samples, SimulatedDrive
+from mmperception.simulation.drive import _SWEEP, simulate_samples, SimulatedDrive
 from mmperception.simulation.mounting import CAMERA, make_mounting
 from mmperception.types import GpsFix, Image, ImuSample, PointCloud, Pose
 import numpy as np
@@ -181,3 +181,12 @@ def test_picture_of_a_drive_shows_a_street():
     assert view.image.pixels.shape == (375, 1242, 3)
     assert view.image.pixels.std() > 20
     assert view.is_compensated
+
+
+def test_a_drive_made_by_several_processes_is_the_one_made_by_one():
+    made_by = SimulatedDrive(1.5, 7)
+    jobs = [(_SWEEP, 9), (_SWEEP, 3)]
+    for (cloud, truth), job in zip(made_by._made(jobs), jobs, strict=True):
+        alone, labels = SimulatedDrive(1.5, 7).make(*job)
+        np.testing.assert_array_equal(cloud.points, alone.points)
+        np.testing.assert_array_equal(truth.center, labels.center)
