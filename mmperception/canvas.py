@@ -61,7 +61,8 @@ def _blend(canvas, mask, column, row, colour):
     bottom, right = min(H, row + mask.shape[0]), min(W, column + mask.shape[1])
     if top >= bottom or left >= right:
         return
-    part = mask[top - row : bottom - row, left - column : right - column, None] / 255.0
+    rows, columns = slice(top - row, bottom - row), slice(left - column, right - column)
+    part = mask[rows, columns, None] / 255.0
     area = canvas[top:bottom, left:right]
     area[:] = np.rint(area * (1 - part) + np.array(colour) * part).astype(np.uint8)
 
@@ -81,7 +82,8 @@ def fill_polygon(canvas, points, colour, alpha):
     points = np.clip(np.rint(points), -30_000, 30_000).astype(np.int32)
     column, row, W, H = cv2.boundingRect(points)
     top, left = max(0, row), max(0, column)
-    area = canvas[top : max(0, row + H), left : max(0, column + W)]
+    bottom, right = max(0, row + H), max(0, column + W)
+    area = canvas[top:bottom, left:right]
     if area.size == 0:
         return
     filled = area.copy()
@@ -103,8 +105,9 @@ def fit(pixels, height, width):
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     canvas = blank(height, width)
     top, left = (height - H) // 2, (width - W) // 2
+    bottom, right = top + H, left + W
     resized = pixels if scale == 1 else cv2.resize(pixels, (W, H), interpolation=method)
-    canvas[top : top + H, left : left + W] = resized
+    canvas[top:bottom, left:right] = resized
     return canvas
 
 

@@ -35,6 +35,7 @@ def read_tensors(path):
     Parameters
     ----------
     path : path
+        Up to `MAX_FILE_BYTES`; read whole.
 
     Returns
     -------
@@ -66,13 +67,14 @@ def _read_header(path, data):
     length = int.from_bytes(data[:8], 'little')
     if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
         raise ValueError(f'weights {path}: not a safetensors file, or cut short')
+    end = 8 + length
     try:
-        header = json.loads(data[8 : 8 + length])
+        header = json.loads(data[8:end])
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f'weights {path}: its header is not JSON') from error
     if not isinstance(header, dict):
         raise ValueError(f'weights {path}: its header is not a mapping')
-    return header, 8 + length
+    return header, end
 
 
 def _tensor(path, name, entry, data):

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import time
 
 import cv2
-from mmperception.geometry import apply
-from mmperception.ground import split_ground
-from mmperception.rays import NUM_SECTORS, polar_of_cells, relative_to_lidar, steepest_rays
-from mmperception.types import (
+from mmperception.datatypes import (
     CostGrid,
     GroundSplit,
     OCCUPANCY_LETHAL,
     OCCUPANCY_UNKNOWN,
     Tracks,
 )
+from mmperception.geometry import apply
+from mmperception.ground import split_ground
+from mmperception.rays import NUM_SECTORS, polar_of_cells, relative_to_lidar, steepest_rays
 import numpy as np
 import torch
 
@@ -110,6 +110,7 @@ class CostMapper:
         Parameters
         ----------
         sweep : Sweep
+            A stamp before the last one, or more than `FORGET_S` after it, starts from nothing.
 
         Returns
         -------
@@ -141,6 +142,7 @@ class CostMapper:
         Parameters
         ----------
         stamp_ns : int
+            Of the grid that is returned; what is remembered does not fade up to then.
         odom_from_base : (4, 4) float64 or None
             Where the robot is now; None: where it was at the last sweep.
 
@@ -252,8 +254,11 @@ class CostMapper:
         steepest : (num_bins + 1, S) float32
             From `steepest_rays`.
         lidar_height_m : float
+            Above the ground at the robot.
         is_hit : (Y, X) uint8
+            1 where this sweep has an obstacle point.
         elapsed_s : float
+            Since the last sweep.
 
         """
         # No ray clears an obstacle that is still hit, if only one cell further.
@@ -352,9 +357,11 @@ def _predicted_outlines(tracks, stamp_ns, config):
     Parameters
     ----------
     tracks : Tracks
+        In odom; moved to the stamp of the sweep, by one second at most.
     stamp_ns : int
         Of the sweep.
     config : PathCostConfig
+        With the horizon and the margin of each class.
 
     Returns
     -------

@@ -7,7 +7,7 @@ Objects as Points (Zhou et al., 2019); the score joins the class heat with the b
 estimate (Zheng et al., CIA-SSD, AAAI 2021). Everything here is float32.
 """
 
-from mmperception.types import Detections
+from mmperception.datatypes import Detections
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,11 @@ def decode_boxes(heads, batch, max_detections=100):
     Parameters
     ----------
     heads : Heads
+        Heat as logits, on any device.
     batch : Batch
         That the heads answer; a sample without LiDAR is decoded from its cameras.
     max_detections : int
+        The best of each sample, after overlapping ones are gone.
 
     Returns
     -------
@@ -173,7 +175,7 @@ def _suppress(found, limit):
 def _covers(boxes, i):
     """Return (N,) bool: whose centre lies in box `i` or who has the centre of box `i` inside."""
     delta = boxes['center'][:, :2] - boxes['center'][i, :2]
-    return _inside(delta, boxes['yaw'][i], boxes['size'][i : i + 1]) | _inside(
+    return _inside(delta, boxes['yaw'][i], boxes['size'][None, i]) | _inside(
         delta, boxes['yaw'], boxes['size']
     )
 

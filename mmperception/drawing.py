@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 from mmperception import canvas as paint
 from mmperception.canvas import write_png
+from mmperception.datatypes import CLASSES, CostGrid, Detections, Frame, Tracks
 from mmperception.image_view import (
     draw_boxes_on_image,
     draw_lidar_on_image,
@@ -20,7 +21,6 @@ from mmperception.image_view import (
 )
 from mmperception.recording import Truth
 from mmperception.top_view import cost_colours, draw_top_view, height_colours, Window
-from mmperception.types import CLASSES, CostGrid, Detections, Frame, Tracks
 import numpy as np
 
 __all__ = [
@@ -68,6 +68,7 @@ def overview(moments, title='mmperception'):
     moments : sequence of Moment
         About six at most make a readable picture; none gives one that says so.
     title : str
+        On the left of the header, in the line of the legend.
 
     Returns
     -------
@@ -81,11 +82,12 @@ def overview(moments, title='mmperception'):
         paint.draw_text(rows[0], 'nothing was processed', (24, 66), paint.WARNING, 13)
     W = rows[0].shape[1] + 2 * GAP
     picture = paint.blank(HEADER + sum(len(r) + GAP for r in rows), W, paint.BACKGROUND)
-    _draw_header(picture[:HEADER, GAP : W - GAP], title)
+    _draw_header(picture[:HEADER, GAP:-GAP], title)
     top = HEADER
     for row in rows:
-        picture[top : top + len(row), GAP : W - GAP] = row
-        top += len(row) + GAP
+        bottom = top + len(row)
+        picture[top:bottom, GAP:-GAP] = row
+        top = bottom + GAP
     return picture
 
 
@@ -107,7 +109,7 @@ def draw_moment(moment, height=MIN_CAMERA_HEIGHT):
     row[:, :CAMERA_WIDTH] = paint.PANEL
     _draw_caption(row[:CAPTION, :CAMERA_WIDTH], moment)
     row[CAPTION:, :CAMERA_WIDTH] = _camera_panel(moment, height)
-    row[:, CAMERA_WIDTH + GAP :] = draw_top_view(moment, Window(height=H, width=TOP_WIDTH))
+    row[:, -TOP_WIDTH:] = draw_top_view(moment, Window(height=H, width=TOP_WIDTH))
     return row
 
 
@@ -133,7 +135,7 @@ def _view_panel(moment, view, height, width):
     """Draw on the image at its final size, so that lines and words stay sharp."""
     view = scaled_view(view, min(height / view.model.height, width / view.model.width))
     pixels = view.image.pixels
-    for boxes in (moment.detections, moment.truth):
+    for boxes in (moment.truth, moment.detections):  # words last: no line strikes them through
         if boxes is not None:
             pixels = draw_boxes_on_image(view, boxes, pixels)
     return paint.fit(pixels, height, width)
@@ -219,7 +221,8 @@ def _dots(strip, right):
 def _ramp(colours):
     def draw(strip, right):
         index = np.rint(np.linspace(0, len(colours) - 1, 90)).astype(int)
-        strip[25:38, right - 90 : right] = colours[index][None]
+        left = right - 90
+        strip[25:38, left:right] = colours[index][None]
         return 90
 
     return draw

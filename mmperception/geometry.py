@@ -21,7 +21,9 @@ def apply(a_from_b, points_b):
     Parameters
     ----------
     a_from_b : (4, 4) float64
+        Rounded to the dtype of the points before use.
     points_b : (..., 3) float32 or float64
+        One point or any array of them, metres.
 
     Returns
     -------
@@ -188,6 +190,7 @@ def project(points_camera, camera):
     points_camera : (N, 3) float32 or float64
         Metres, optical frame (x right, y down, z forward; REP 103).
     camera : CameraModel
+        Its distortion is applied.
 
     Returns
     -------

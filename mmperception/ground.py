@@ -12,7 +12,7 @@ The idea of growing along lines of sight is that of Himmelsbach, von Hundelshaus
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mmperception.types import GroundSplit
+from mmperception.datatypes import GroundSplit
 import numpy as np
 import torch
 
@@ -74,6 +74,7 @@ def split_ground(points_base, config):
     points_base : (N, 3) float32
         Metres in `base_link` (x forward, z up, ground near z = 0 at the robot).
     config : GroundConfig
+        Slopes, heights and the outline of the robot's own body.
 
     Returns
     -------
@@ -126,8 +127,11 @@ def _low_heights(piece, z, is_candidate, grid):
     piece : (N,) int64
         Slice of a cell that a point is in, counted along azimuth, then ring.
     z : (N,) float32
+        Metres in `base_link`.
     is_candidate : (N,) bool
+        False for the robot's own body and what is too high to be ground.
     grid : _Polar
+        Whose cells `piece` counts, `SLICES` to each.
 
     Returns
     -------
@@ -182,7 +186,9 @@ def grow_ground(low, grid, config):
     low : (R, S) float32
         Ground candidates, NaN where a cell has none.
     grid : _Polar
+        R rings and S sectors.
     config : GroundConfig
+        Its `max_slope` holds uphill and downhill.
 
     Returns
     -------

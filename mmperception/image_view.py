@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import cv2
 from mmperception.canvas import CLASS_COLOURS, draw_path, draw_tag, fill_polygon, TRUTH
+from mmperception.datatypes import CLASSES
 from mmperception.geometry import apply, box_corners, is_inside_image, project, widest_tangent
-from mmperception.types import CLASSES
 import numpy as np
 
 NEAR_M = 0.3
@@ -33,6 +33,7 @@ def draw_boxes_on_image(view, boxes, pixels=None):
     Parameters
     ----------
     view : CameraView
+        Edges are bent as by its lens where the image is not rectified.
     boxes : Detections or Truth
         In `base_link` at the frame's stamp. Truth is drawn thinly and without words.
     pixels : (H, W, 3) uint8 or None
@@ -158,8 +159,11 @@ def draw_lidar_on_image(view, cloud, base_from_lidar, max_range_m=60.0):
     Parameters
     ----------
     view : CameraView
+        A darkened copy of its image is drawn on.
     cloud : PointCloud
+        In the LiDAR frame.
     base_from_lidar : (4, 4) float64
+        Judged together with the view's `camera_from_base`.
     max_range_m : float
         Range of the colours.
 

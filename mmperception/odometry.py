@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import math
 from operator import attrgetter
 
+from mmperception.datatypes import Motion
 from mmperception.geodesy import LocalEnu
 from mmperception.geometry import interpolate, invert, yaw_of
-from mmperception.types import Motion
 import numpy as np
 
 # A course or speed from satellite fixes is believed above this speed only: below, it is noise.

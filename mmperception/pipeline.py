@@ -15,12 +15,12 @@ import logging
 from time import perf_counter
 
 from mmperception import checkpoint
+from mmperception.datatypes import Detections, Tracks
 from mmperception.decode import decode_boxes, detections_from_boxes
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import fold_batch_norm, PerceptionNetwork
 from mmperception.tensors import inputs_from_frame, make_batch
 from mmperception.tracking import Tracker
-from mmperception.types import Detections, Tracks
 import numpy as np
 import torch
 
@@ -55,6 +55,7 @@ class Perceiver:
         Parameters
         ----------
         frame : Frame
+            In order of time: after a stamp that goes back, tracks begin anew.
 
         Returns
         -------

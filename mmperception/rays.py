@@ -53,7 +53,9 @@ def steepest_rays(x, y, height_m, lidar_height_m, num_bins):
     height_m : (N,) float32
         Of those ends above the local ground.
     lidar_height_m : float
+        Above the ground at the robot.
     num_bins : int
+        Of `BIN_M` in range; rays that end beyond the last have a row of their own.
 
     Returns
     -------

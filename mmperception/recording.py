@@ -8,7 +8,7 @@ Training and evaluation take Samples; the simulator and the KITTI reader make Re
 
 from dataclasses import dataclass, field
 
-from mmperception.types import check_array, check_boxes, Frame
+from mmperception.datatypes import check_array, check_boxes, Frame
 import numpy as np
 
 

@@ -158,8 +158,9 @@ class Stream:
     def nearest(self, time_ns):
         """Return the entry nearest to `time_ns`, the earlier on a tie; None when empty."""
         after = self._index(time_ns)
+        around = slice(max(0, after - 1), after + 1)
         return min(
-            self._entries[max(0, after - 1) : after + 1],
+            self._entries[around],
             key=lambda entry: abs(entry.time_ns - time_ns),
             default=None,
         )

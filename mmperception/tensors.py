@@ -111,6 +111,7 @@ def prepare_camera(view, width):
     Parameters
     ----------
     view : CameraView
+        Of any lens model; its own image is not changed.
     width : int
         Pixels of the network's image.
 
@@ -150,7 +151,9 @@ def inputs_from_frame(frame, config):
     Parameters
     ----------
     frame : Frame
+        May lack cloud, cameras or motion.
     config : NetworkConfig
+        Its `image_width` is that of the images.
 
     Returns
     -------
@@ -174,9 +177,11 @@ def make_batch(samples, grid, config):
     Parameters
     ----------
     samples : sequence of Inputs
+        May differ in what they lack; masks tell.
     grid : BevGrid
         Window of the pillars.
     config : NetworkConfig
+        Points outside of its band of heights are left out.
 
     Returns
     -------

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import cv2
 from mmperception import canvas as paint
+from mmperception.datatypes import OCCUPANCY_LETHAL, OCCUPANCY_NEVER, OCCUPANCY_UNKNOWN
 from mmperception.geometry import apply, box_corners, invert, transform_boxes
-from mmperception.types import OCCUPANCY_LETHAL, OCCUPANCY_NEVER, OCCUPANCY_UNKNOWN
 import numpy as np
 
 # Path cost: free is a dark teal, graded cost goes to violet, 99 and 100 are a signal of their own.
@@ -74,6 +74,7 @@ def draw_top_view(moment, window):
     moment : Moment
         Anything of it but the frame may be None: it is left out, and said where it matters.
     window : Window
+        Which ground, in how many pixels.
 
     Returns
     -------

@@ -10,8 +10,8 @@ tracks live in one table of arrays: a sweep costs the same few array operations 
 
 from dataclasses import dataclass, fields, replace
 
+from mmperception.datatypes import Tracks
 from mmperception.geometry import transform_boxes, wrap_angle
-from mmperception.types import Tracks
 import numpy as np
 
 # By class (vehicle, pedestrian, cyclist; others like a vehicle): share of the gate and of the
@@ -114,6 +114,7 @@ class Tracker:
         odom_from_base : (4, 4) float64 or None
             None: objects are followed in `base_link`, for their numbers alone.
         stamp_ns : int
+            Of the sweep, and then of all tracks.
 
         Returns
         -------

@@ -5,9 +5,9 @@ Small worlds with known answers: clouds, images, mountings, recordings.
 Everything is asymmetric, so that a swapped axis, sign or channel shows. Nothing of ROS here.
 """
 
+from mmperception.datatypes import CameraModel, GpsFix, Image, ImuSample, PointCloud, Pose
 from mmperception.geometry import transform_from_yaw
 from mmperception.recording import Event, Mounting, Recording, Truth
-from mmperception.types import CameraModel, GpsFix, Image, ImuSample, PointCloud, Pose
 import numpy as np
 
 # A moment with 19 digits, as real stamps have.

@@ -6,9 +6,7 @@ import numpy as np
 MOUNT = np.array([0.8, -0.3, 1.73])
 
 
-def scan(
-    boxes=(), *, slope=(0.0, 0.0), origin=MOUNT, num_rings=48, num_azimuths=900, noise_m=0.01
-):
+def scan(boxes=(), *, slope=(0.0, 0.0), origin=MOUNT, num_rings=48, num_azimuths=900):
     """
     Scan a world and return the points (N, 3) float32 in the frame in which it is given.
 

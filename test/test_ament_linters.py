@@ -1,33 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The linters of ament, where a ROS distribution brings them; `make lint` is ruff alone."""
+"""
+The linters of ament with their default settings, in processes of their own.
 
+In this process they would fork with torch and DDS loaded, which hangs. ament_copyright knows no
+SPDX lines: those of the source files are checked in test_packaging.
+"""
+
+import importlib.util
 from pathlib import Path
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CODE = ['mmperception', 'test', 'launch', 'environment', 'setup.py']
 
 
-@pytest.fixture(autouse=True)
-def in_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def lint(linter, *arguments):
+    """Return the exit status of a linter and what it wrote."""
+    if importlib.util.find_spec(linter) is None:
+        pytest.skip(f'{linter} is not installed')
+    program = f'import sys; from {linter}.main import main; sys.exit(main())'
+    command = [sys.executable, '-c', program, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode, f'{done.stdout}\n{done.stderr}'
 
 
 def test_code_follows_ament_flake8():
-    linter = pytest.importorskip('ament_flake8.main')
-    status, errors = linter.main_with_errors(argv=[])
-    assert status == 0, '\n'.join(errors)
+    status, text = lint('ament_flake8', *CODE)
+    assert status == 0, text
 
 
 def test_docstrings_follow_ament_pep257():
-    assert pytest.importorskip('ament_pep257.main').main(argv=['.', 'test']) == 0
+    status, text = lint('ament_pep257', *CODE)
+    assert status == 0, '\n'.join(line for line in text.splitlines() if ': D' in line)
 
 
 def test_xml_files_follow_ament_xmllint():
-    assert pytest.importorskip('ament_xmllint.main').main(argv=[]) == 0
+    if shutil.which('xmllint') is None:
+        pytest.skip('xmllint is not installed (libxml2-utils)')
+    status, text = lint('ament_xmllint', 'package.xml')
+    if 'failed to load' in text:
+        pytest.skip('the schema that package.xml names cannot be reached')
+    assert status == 0, text
 
 
 def test_licence_and_contributing_are_those_ament_knows():
-    # Source files carry an SPDX line, which ament_copyright does not read: test_packaging does.
-    linter = pytest.importorskip('ament_copyright.main')
-    assert linter.main(argv=['LICENSE', 'CONTRIBUTING.md']) == 0
+    status, text = lint('ament_copyright', 'LICENSE', 'CONTRIBUTING.md')
+    assert status == 0, text

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rendered pictures: things land where the camera model puts them, and nearer hides farther."""
 
+from mmperception.datatypes import CameraModel
 from mmperception.simulation import materials
 from mmperception.simulation.camera import Appearance, render
 from mmperception.simulation.mesh import empty_mesh, merge, mesh_from_arrays
 from mmperception.simulation.scan import visible_faces
 from mmperception.simulation.shadows import DepthMap
 from mmperception.simulation.view_samples import Scene
-from mmperception.types import CameraModel
 import numpy as np
 import pytest
 

@@ -45,10 +45,11 @@ def broken(path, tmp_path, change):
 
 def rewrite_header(data, edit):
     length = int.from_bytes(data[:8], 'little')
-    header = json.loads(bytes(data[8 : 8 + length]))
+    end = 8 + length
+    header = json.loads(bytes(data[8:end]))
     edit(header)
     text = json.dumps(header).encode()
-    return len(text).to_bytes(8, 'little') + text + data[8 + length :]
+    return len(text).to_bytes(8, 'little') + text + data[end:]
 
 
 def edit_first(**changes):

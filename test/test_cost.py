@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from mmperception.config import Config
 from mmperception.cost import CostMapper, Sweep
+from mmperception.datatypes import Tracks
 from mmperception.geometry import apply, invert, transform_from_yaw
-from mmperception.types import Tracks
 import numpy as np
 import pytest
 from synthetic_scan import MOUNT, scan

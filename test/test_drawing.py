@@ -5,6 +5,16 @@ from dataclasses import replace
 
 import cv2
 from mmperception import canvas as paint
+from mmperception.datatypes import (
+    CameraModel,
+    CameraView,
+    CostGrid,
+    Detections,
+    Frame,
+    Image,
+    PointCloud,
+    Tracks,
+)
 from mmperception.drawing import (
     draw_boxes_on_image,
     draw_lidar_on_image,
@@ -21,16 +31,6 @@ from mmperception.geometry import transform_from_yaw
 from mmperception.image_view import cut_at_near_plane, scaled_view
 from mmperception.recording import Truth
 from mmperception.top_view import cost_colours
-from mmperception.types import (
-    CameraModel,
-    CameraView,
-    CostGrid,
-    Detections,
-    Frame,
-    Image,
-    PointCloud,
-    Tracks,
-)
 import numpy as np
 import pytest
 
@@ -165,6 +165,18 @@ def test_a_box_carries_a_tag_in_the_colour_of_its_class():
     tag = is_colour(drawn, paint.CLASS_COLOURS[2])
     assert tag[70:95].sum() > 300  # above the box, which begins at row 100
     assert not is_colour(drawn, paint.CLASS_COLOURS[0]).any()
+
+
+def test_a_labelled_box_does_not_strike_through_the_words_at_a_found_one():
+    found = detections((10, 0, 0.75, 4, 2, 1.5, 0), track=7)
+    labelled = truth_of(detections((10, 0, 1.0, 4, 2, 2.0, 0)))  # its top runs through the tag
+    both = frame(cameras=(view(),))
+    alone, marked = (
+        draw_moment(Moment(frame=both, detections=found, truth=truth))[44:, :1400]
+        for truth in (None, labelled)
+    )
+    tag = is_colour(alone, paint.CLASS_COLOURS[0])
+    assert tag.sum() > 300 and is_colour(marked, paint.CLASS_COLOURS[0])[tag].all()
 
 
 def test_tags_of_two_boxes_at_one_place_do_not_hide_each_other():

@@ -10,12 +10,12 @@ from mmperception.cli.main import main
 from mmperception.datasets.kitti_calibration import read_object_calibration
 from mmperception.datasets.kitti_object import KittiObjectFolder
 from mmperception.datasets.layout import layout_of
+from mmperception.datatypes import Detections, Frame, PointCloud
 from mmperception.evaluation.accuracy import accuracy_metrics, judge_frames
 from mmperception.evaluation.kitti_results import result_lines
 from mmperception.evaluation.metrics import Metric
 from mmperception.evaluation.report import as_mapping, table
 from mmperception.recording import Sample, Truth
-from mmperception.types import Detections, Frame, PointCloud
 import numpy as np
 import pytest
 
@@ -139,6 +139,8 @@ def test_recall_and_boxed_share_stand_for_each_object():
     samples = sequence()
 
     class LosesTheFirst(TruthTeller):
+        """Publishes all but the first object of each frame."""
+
         def perceive(self, frame):
             return SimpleNamespace(detections=self.detect(frame).select(slice(1, None)))
 
@@ -152,6 +154,8 @@ def test_frames_in_which_nothing_is_published_are_misses_of_the_boxed_share():
     samples = sequence()
 
     class SilentAtFirst(TruthTeller):
+        """Publishes nothing in a quarter of the 28 frames."""
+
         def perceive(self, frame):
             keep = slice(None) if frame.stamp_ns > 7 else slice(0)
             return SimpleNamespace(detections=self.detect(frame).select(keep))

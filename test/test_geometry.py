@@ -4,6 +4,7 @@
 from dataclasses import replace
 
 import cv2
+from mmperception.datatypes import CameraModel
 from mmperception.geometry import (
     apply,
     box_corners,
@@ -22,7 +23,6 @@ from mmperception.geometry import (
     wrap_angle,
     yaw_of,
 )
-from mmperception.types import CameraModel
 import numpy as np
 import pytest
 

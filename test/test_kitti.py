@@ -9,9 +9,9 @@ import cv2
 from mmperception.datasets.kitti import KittiDrive, refuse_for_training, training_drives
 from mmperception.datasets.kitti_files import read_cloud, rings_in_file_order
 from mmperception.datasets.kitti_object import KittiObjectFolder
+from mmperception.datatypes import GpsFix, Image, PointCloud, Pose
 from mmperception.geometry import apply, box_corners, points_in_boxes, project
 from mmperception.recording import Truth
-from mmperception.types import GpsFix, Image, PointCloud, Pose
 import numpy as np
 import pytest
 

@@ -3,8 +3,7 @@
 
 from types import SimpleNamespace
 
-from mmperception.evaluation import latency
-from mmperception.types import (
+from mmperception.datatypes import (
     CameraModel,
     CameraView,
     Detections,
@@ -13,6 +12,7 @@ from mmperception.types import (
     PointCloud,
     Tracks,
 )
+from mmperception.evaluation import latency
 import numpy as np
 
 
@@ -64,7 +64,8 @@ def test_every_frame_is_timed_once_after_the_warm_up_in_turn(monkeypatch):
     assert {stage: len(values) for stage, values in times.items()} == {
         'network': 7, 'track': 7, 'path_cost': 7, 'frame': 7,
     }  # fmt: skip
-    assert perceiver.seen[latency.WARM_UP :] == [1, 2, 3, 1, 2, 3, 1]
+    begin = latency.WARM_UP
+    assert perceiver.seen[begin:] == [1, 2, 3, 1, 2, 3, 1]
     assert len(done) == 7
     assert mapper.sweeps[0].points_base[0].tolist() == [2.0, 0.0, np.float32(2.2)]
 

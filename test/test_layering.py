@@ -134,4 +134,4 @@ def test_planted_imports_of_ros_are_seen_inside_functions_too():
 
 
 def test_there_is_something_to_check():
-    assert PACKAGE / 'types.py' in SOURCES
+    assert PACKAGE / 'datatypes.py' in SOURCES

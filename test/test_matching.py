@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlap of boxes, what counts, and which detection takes which truth."""
 
+from mmperception.datatypes import CameraModel, Detections, Frame, PointCloud
 from mmperception.evaluation.matching import (
     counted_truth,
     FrameJudge,
@@ -11,7 +12,6 @@ from mmperception.evaluation.matching import (
 from mmperception.evaluation.overlap import bev_iou, intersection_area, iou_3d
 from mmperception.evaluation.viewpoint import image_boxes, Viewpoint, viewpoint_of
 from mmperception.recording import Sample, Truth
-from mmperception.types import CameraModel, Detections, Frame, PointCloud
 import numpy as np
 import pytest
 

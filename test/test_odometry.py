@@ -4,10 +4,10 @@
 import json
 import math
 
+from mmperception.datatypes import GpsFix, ImuSample, Pose
 from mmperception.geodesy import geojson, LocalEnu, write_geojson
 from mmperception.geometry import transform_from_yaw
 from mmperception.odometry import GpsHistory, MotionEstimator, PoseHistory
-from mmperception.types import GpsFix, ImuSample, Pose
 import numpy as np
 import pytest
 

@@ -116,7 +116,7 @@ def test_all_that_runs_is_installed(setup_arguments):
     folders = {path.parent.relative_to(ROOT) for path in PACKAGE.rglob('*.py')}
     assert set(setup_arguments['packages']) == {'.'.join(folder.parts) for folder in folders}
     installed = {name for _, names in setup_arguments['data_files'] for name in names}
-    shipped = [*ROOT.glob('launch/*.launch.py'), *ROOT.glob('config/*.yaml')]
+    shipped = [*ROOT.glob('launch/*.launch.py'), *ROOT.glob('config/*')]
     assert len(shipped) >= 4
     assert installed >= {str(path.relative_to(ROOT)) for path in shipped}
     assert {'resource/mmperception', 'package.xml'} <= installed
@@ -127,7 +127,7 @@ def test_shipped_weights_are_installed_with_their_cards(setup_arguments):
     patterns = setup_arguments['package_data']['mmperception']
     for path in weights:
         assert path.with_suffix('.md').is_file(), f'{path.name} has no model card'
-    assert {'weights/*.safetensors', 'weights/*.md'} == set(patterns)
+    assert {'weights/*.safetensors', 'weights/*.md'} <= set(patterns)
 
 
 def test_every_command_has_a_main_function(setup_arguments):

@@ -8,6 +8,7 @@ from mmperception import cost
 from mmperception.cli.main import main
 from mmperception.config import Config, from_mapping
 from mmperception.datasets import kitti
+from mmperception.datatypes import CostGrid, Frame, PointCloud
 from mmperception.evaluation.metrics import Metric
 from mmperception.evaluation.path_cost import (
     BoxEvidence,
@@ -19,7 +20,6 @@ from mmperception.evaluation.path_cost import (
 )
 from mmperception.geometry import transform_from, transform_from_yaw
 from mmperception.recording import Sample, Truth
-from mmperception.types import CostGrid, Frame, PointCloud
 import numpy as np
 import pytest
 from synthetic_scan import MOUNT, scan
@@ -199,6 +199,8 @@ def test_evaluate_a_drive_prints_the_figures_with_the_outline_of_its_car(
     outlines = []
 
     class Watched(cost.CostMapper):
+        """Notes the outline that it is made with."""
+
         def __init__(self, config):
             outlines.append((config.ground.self_center_y_m, config.ground.self_width_m))
             super().__init__(config)

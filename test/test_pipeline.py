@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from mmperception import checkpoint
 from mmperception.config import from_mapping
+from mmperception.datatypes import CameraView, Frame, PointCloud
 from mmperception.geometry import apply, invert, transform_from_yaw
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import choose_device, load_perceiver, Perceiver, untrained_perceiver
 from mmperception.tensors import inputs_from_frame, make_batch
-from mmperception.types import CameraView, Frame, PointCloud
 import numpy as np
 import pytest
 import synthetic

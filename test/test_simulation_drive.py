@@ -3,11 +3,11 @@
 
 from itertools import islice
 
+from mmperception.datatypes import GpsFix, Image, ImuSample, PointCloud, Pose
 from mmperception.geometry import apply, invert, points_in_boxes, project
 from mmperception.recording import Truth
 from mmperception.simulation.drive import _SWEEP, simulate_samples, SimulatedDrive
 from mmperception.simulation.mounting import CAMERA, make_mounting
-from mmperception.types import GpsFix, Image, ImuSample, PointCloud, Pose
 import numpy as np
 import pytest
 

@@ -3,11 +3,11 @@
 
 from dataclasses import replace
 
+from mmperception.datatypes import CameraModel, CameraView, Frame, Image, PointCloud
 from mmperception.geometry import apply, project
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
 from mmperception.tensors import Inputs, inputs_from_frame, make_batch, prepare_camera
-from mmperception.types import CameraModel, CameraView, Frame, Image, PointCloud
 import numpy as np
 import pytest
 import torch
@@ -110,7 +110,8 @@ def test_distorted_image_is_straightened_to_the_pinhole():
     # The straight pixel shows what the bent pixel of the source shows (up to interpolation).
     source = np.zeros((100, 200, 3), np.uint8)
     column, row = np.round(bent).astype(int)
-    source[row - 1 : row + 2, column - 1 : column + 2] = 255
+    rows, columns = slice(row - 1, row + 2), slice(column - 1, column + 2)
+    source[rows, columns] = 255
     bright = replace(view, image=replace(view.image, pixels=source))
     straight = prepare_camera(bright, 640).pixels
     assert straight[round(v / depth), round(u / depth)].min() > 200

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from hypothesis import given, strategies
 from mmperception.config import TrackingConfig
+from mmperception.datatypes import Detections
 from mmperception.geometry import apply, invert, transform_from_yaw, wrap_angle, yaw_of
 from mmperception.tracking import Tracker
-from mmperception.types import Detections
 import numpy as np
 import pytest
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from mmperception import checkpoint
+from mmperception.datatypes import CLASSES
 from mmperception.evaluation.report import source_commit
-from mmperception.types import CLASSES
 
 STREET_LICENCE, SIMULATED_LICENCE = 'CC-BY-NC-SA-3.0', 'Apache-2.0'
 

@@ -3,8 +3,8 @@
 
 from dataclasses import replace
 
+from mmperception.datatypes import PointCloud
 from mmperception.ros.recording import write_recording
-from mmperception.types import PointCloud
 from tqdm import tqdm
 
 

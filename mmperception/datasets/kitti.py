@@ -23,9 +23,9 @@ from mmperception.datasets.kitti_labels import (
     truth_from_labels,
 )
 from mmperception.datasets.kitti_motion import OxtsTrajectory, read_oxts
+from mmperception.datatypes import CameraView, Frame, Image
 from mmperception.geometry import invert
 from mmperception.recording import Event, Recording, Sample
-from mmperception.types import CameraView, Frame, Image
 
 TRAINING_DRIVES = ('0009', '0052', '0048', '0060')
 FIGURES_ONLY_DRIVE = '0005'

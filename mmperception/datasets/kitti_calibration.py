@@ -9,9 +9,9 @@ Source: the format descriptions that come with the data set (Geiger et al., IJRR
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmperception.datatypes import CameraModel
 from mmperception.geometry import invert
 from mmperception.recording import Mounting
-from mmperception.types import CameraModel
 import numpy as np
 
 # The car's sensor sketch: the IMU sits 0.93 m above the road.

@@ -10,7 +10,7 @@ from calendar import timegm
 import time
 
 import cv2
-from mmperception.types import Image, PointCloud
+from mmperception.datatypes import Image, PointCloud
 import numpy as np
 
 

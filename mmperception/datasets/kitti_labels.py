@@ -93,8 +93,11 @@ def truth_from_labels(stamp_ns, labels, base_from_lidar):
     Parameters
     ----------
     stamp_ns : int
+        Of the sweep on which the boxes were drawn.
     labels : sequence of Label
+        In the LiDAR frame, with the DontCare regions.
     base_from_lidar : (4, 4) float64
+        Maps LiDAR coordinates to `base_link`; headings turn with it.
 
     Returns
     -------

@@ -13,8 +13,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmperception.datatypes import GpsFix, Motion, Pose
 from mmperception.geometry import interpolate, invert, rotation_about
-from mmperception.types import GpsFix, Motion, Pose
 import numpy as np
 
 # OXTS position modes 3..9 (no fix below) as sensor_msgs/NavSatStatus: alone, differential and

@@ -11,8 +11,8 @@ from pathlib import Path
 from mmperception.datasets.kitti_calibration import CAMERA, read_object_calibration
 from mmperception.datasets.kitti_files import read_cloud, read_image
 from mmperception.datasets.kitti_labels import read_object_rows, truth_from_labels
+from mmperception.datatypes import CameraView, Frame
 from mmperception.recording import Sample
-from mmperception.types import CameraView, Frame
 
 # Frames have no time of their own: they get distinct stamps, none of them zero.
 FRAME_PERIOD_NS = 100_000_000

@@ -8,6 +8,7 @@ the figures of docs/accuracy.md from it. The detector is anything with `detect(f
 
 from dataclasses import dataclass
 
+from mmperception.datatypes import CLASSES
 from mmperception.evaluation.matching import counted_truth, FrameJudge, Matching
 from mmperception.evaluation.metrics import (
     average_precision_metric,
@@ -17,7 +18,6 @@ from mmperception.evaluation.metrics import (
 )
 from mmperception.evaluation.viewpoint import Viewpoint, viewpoint_of
 from mmperception.geometry import invert
-from mmperception.types import CLASSES
 import numpy as np
 
 PRECISION_MATCHINGS = (('3d', 0.5), ('bev', 0.5), ('3d', 0.7), ('bev', 0.7))
@@ -78,6 +78,7 @@ def accuracy_metrics(judged, min_scores):
     Parameters
     ----------
     judged : list of JudgedFrame
+        In the order of the recording: intervals come from blocks of neighbours.
     min_scores : sequence of float
         Published threshold of each class: found and false detections are counted from there on.
 

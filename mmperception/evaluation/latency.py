@@ -28,7 +28,9 @@ def measure_frames(frames, perceiver, mapper, seconds=None, progress=lambda: Non
     frames : sequence of Frame
         Used in turn.
     perceiver : Perceiver
+        Gives the stages that `perceive` times itself.
     mapper : CostMapper
+        Timed on frames that have a cloud and odometry.
     seconds : float, optional
         How long; by default as long as `ENOUGH` frames take.
     progress : callable

@@ -10,10 +10,10 @@ incomplete (docs/accuracy.md); matching is greedy from the best score down, one 
 from dataclasses import dataclass
 
 from mmperception.datasets.kitti_labels import UNLABELLED_PREFIX
+from mmperception.datatypes import CLASSES
 from mmperception.evaluation.overlap import bev_iou, iou_3d
 from mmperception.evaluation.viewpoint import box_area, image_boxes
 from mmperception.geometry import apply, points_in_boxes, project
-from mmperception.types import CLASSES
 import numpy as np
 
 COUNTED_KINDS = {
@@ -130,6 +130,7 @@ class FrameJudge:
         class_name : str
             One of `CLASSES`.
         matching : Matching
+            Pairs that overlap less than its `min_iou` do not belong together.
         without : collection of str
             Objects that are ignored in this figure.
 

@@ -34,6 +34,7 @@ def average_precision(results, frame_weights=None):
     Parameters
     ----------
     results : sequence of FrameResult
+        F frames, all of one class.
     frame_weights : (F,) array, optional
         How often each frame counts (bootstrap); once by default.
 
@@ -63,9 +64,11 @@ def bootstrap(num_frames, figure, seed=0):
     Parameters
     ----------
     num_frames : int
+        In order of time, so that a block holds neighbours.
     figure : callable
         From frame weights (F,) to a float or None (a resample without truth; left out).
     seed : int
+        The same one gives the same interval.
 
     Returns
     -------

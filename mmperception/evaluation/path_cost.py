@@ -10,10 +10,10 @@ obstacle, so a box without a lethal cell is missed. `map_sweeps` runs the cost g
 from dataclasses import dataclass
 
 from mmperception.cost import sweep_from_frame
+from mmperception.datatypes import CostGrid, OCCUPANCY_LETHAL, OCCUPANCY_UNKNOWN
 from mmperception.evaluation.matching import is_added
 from mmperception.evaluation.metrics import bootstrap, Metric
 from mmperception.geometry import apply, points_in_boxes, transform_boxes, yaw_of
-from mmperception.types import CostGrid, OCCUPANCY_LETHAL, OCCUPANCY_UNKNOWN
 import numpy as np
 
 FOOTPRINT_WIDTH_M = 1.8
@@ -77,6 +77,7 @@ def map_sweeps(samples, mapper):
     samples : iterable of Sample
         In order of time; frames without a cloud or without odometry are left out.
     mapper : CostMapper
+        Gets no tracks: geometry alone is judged.
 
     Yields
     ------
@@ -135,9 +136,11 @@ def footprint_cells(sweep, later_poses, ground):
     Parameters
     ----------
     sweep : MappedSweep
+        Cells at its labelled boxes are left out.
     later_poses : list of (4, 4) float64
         `odom_from_base`.
     ground : GroundConfig
+        With the outline of the vehicle.
 
     Returns
     -------
@@ -178,9 +181,11 @@ def cells_of_box(grid, box, margin_m=0.0):
     Parameters
     ----------
     grid : CostGrid
+        Only its place, size and resolution matter.
     box : (center (2,), size (2,), yaw)
         In the frame of the grid.
     margin_m : float
+        From the sides of the box, and in a quarter circle from its corners.
 
     Returns
     -------

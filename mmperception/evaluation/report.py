@@ -20,7 +20,9 @@ def as_mapping(suite, data, weights, commit, metrics):
     Parameters
     ----------
     suite, data, weights, commit : str
+        What was measured, on which recording, with which network (`NO_WEIGHTS`: none) and source.
     metrics : dict of str to Metric
+        In the order of the table.
 
     Returns
     -------

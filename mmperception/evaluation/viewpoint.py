@@ -73,6 +73,7 @@ def image_boxes(boxes, viewpoint):
     Parameters
     ----------
     boxes : (center (N, 3), size (N, 3), yaw (N,))
+        In `base_link`, metres and radians.
     viewpoint : Viewpoint
         With a camera.
 

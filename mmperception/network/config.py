@@ -7,8 +7,8 @@ These values are fixed by training; the settings a user may change live in `mmpe
 
 from dataclasses import asdict, dataclass, fields
 
+from mmperception.datatypes import CLASSES
 from mmperception.grid import centred_grid
-from mmperception.types import CLASSES
 
 FUSION_KINDS = ('concat', 'attention')
 
@@ -57,7 +57,7 @@ class NetworkConfig:
 
     @property
     def grid(self):
-        """The pillar grid at inference; heads answer on `grid.coarser(2)`."""
+        """Return the pillar grid at inference; heads answer on `grid.coarser(2)`."""
         return centred_grid(self.range_m, self.cell_m)
 
     def to_mapping(self):

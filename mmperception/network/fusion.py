@@ -58,8 +58,8 @@ def sample_features(features, sample, where):
     counts = torch.bincount(sample, minlength=len(features)).tolist()
     runs = torch.split(where, counts)
     read = [
-        F.grid_sample(features[b : b + 1], run[None], mode='bilinear', align_corners=False)[0]
-        for b, run in enumerate(runs)
+        F.grid_sample(maps, run[None], mode='bilinear', align_corners=False)[0]
+        for maps, run in zip(torch.split(features, 1), runs, strict=True)
     ]
     return torch.cat(read, dim=1).permute(1, 2, 0)  # (C, P, S) -> (P, S, C)
 

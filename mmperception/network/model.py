@@ -44,18 +44,7 @@ class PerceptionNetwork(nn.Module):
         self.camera_head = CameraHead(config.feature_channels, num_classes)
 
     def forward(self, batch):
-        """
-        Run the network.
-
-        Parameters
-        ----------
-        batch : Batch
-
-        Returns
-        -------
-        Heads
-
-        """
+        """Run the network on a `Batch`, on the device of the weights; return its `Heads`."""
         features, camera_heat, camera_box = self._cameras(batch)  # (B, K, C, h / 4, w / 4)
         pillars = self.pillars(batch)  # (P, C)
         dense = self.stem(pillars, batch.pillar_cell, batch.num_samples, batch.grid)

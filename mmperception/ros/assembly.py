@@ -11,6 +11,7 @@ from collections import Counter
 import logging
 import threading
 
+from mmperception.datatypes import CameraView, Frame
 from mmperception.geometry import invert, transform_from
 from mmperception.ros.deskew import deskew
 from mmperception.ros.ego_motion import EgoMotion
@@ -21,7 +22,6 @@ from mmperception.ros.messages import (
     image_from_msg,
 )
 from mmperception.synchronizer import InputSpec, Synchronizer
-from mmperception.types import CameraView, Frame
 from nav_msgs.msg import Odometry
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix, PointCloud2
@@ -40,6 +40,7 @@ def make_synchronizer(config, mode=None):
     Parameters
     ----------
     config : Config
+        Its cameras, offsets, tolerances and waits.
     mode : str, optional
         `live` or `replay`; `config.mode` when absent.
 
@@ -101,6 +102,7 @@ class FrameAssembler:
         name : str
             `gps`, `imu`, `odom` or `CAMERA/camera_info`.
         message : message or bytes
+            Bytes are deserialised here.
 
         Raises
         ------

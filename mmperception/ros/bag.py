@@ -101,6 +101,7 @@ def read_messages(path, topics=None):
     Parameters
     ----------
     path : path
+        Folder, .mcap or .db3 file.
     topics : collection of str, optional
         Only these, with the leading slash.
 
@@ -229,6 +230,7 @@ class BagWriter:
         data : bytes
             CDR.
         log_ns : int
+            When it was received.
 
         """
         if topic not in self._topics:

@@ -18,7 +18,7 @@ from mmperception.ros.messages import (
     image_from_msg,
 )
 from mmperception.ros.stamps import stamp_of
-from mmperception.ros.transforms import TransformBuffer
+from mmperception.ros.transforms import take_message, TransformBuffer
 import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
@@ -39,6 +39,8 @@ OPTIONAL = {
     '/gps/fix': 'no GPS: geo-references and GPS motion are not there',
     '/imu/data': 'no IMU: motion comes from TF or odometry alone',
 }
+# With this much extrapolation any motion reaches this stamp.
+FAR_NS = 2**62
 # Wider than this many usual periods is a gap.
 GAP_PERIODS = 2.5
 
@@ -126,7 +128,7 @@ class BagCheck:
                 stream.stamps.append(stamp_of(data))
             elif type_name == 'tf2_msgs/msg/TFMessage':
                 is_static = topic.endswith('tf_static')
-                self.transforms.set_message(deserialize_message(data, TFMessage), is_static)
+                take_message(self.transforms, deserialize_message(data, TFMessage), is_static)
 
     def _find(self, level, sentence):
         self.findings.append((level, sentence))
@@ -225,7 +227,7 @@ class BagCheck:
 
     def _check_connected(self, target, source, level, what):
         try:
-            self.transforms.lookup(target, source, 0, extrapolate_ns=2**62)
+            self.transforms.lookup(target, source, FAR_NS, extrapolate_ns=FAR_NS)
         except LookupError as error:
             self._find(level, f'{what}: {error}')
 

@@ -7,8 +7,8 @@ organised clouds, intensity and time in the types and units of the common driver
 says about its own size is checked before it is believed. Views into the message, one copy each.
 """
 
+from mmperception.datatypes import PointCloud
 from mmperception.ros.headers import big_field, header_from, ns_from_time
-from mmperception.types import PointCloud
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
 
@@ -39,7 +39,9 @@ def cloud_from_msg(msg, config):
     Parameters
     ----------
     msg : sensor_msgs.msg.PointCloud2
+        Any field layout with x, y, z.
     config : LidarConfig
+        Ranges, and what stamps and point times mean.
 
     Returns
     -------
@@ -253,6 +255,7 @@ def msg_from_points(cloud, chosen, height_m):
     cloud : PointCloud
         The sweep; its frame and stamp are the message's.
     chosen : (N,) bool
+        Which points of the sweep are written.
     height_m : (N,) float32
         Above the local ground, for every point of the sweep.
 

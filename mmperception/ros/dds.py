@@ -9,40 +9,14 @@ Source: the XML profiles of the Fast DDS documentation.
 """
 
 import os
+from pathlib import Path
 
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 RANGE_VARIABLE = 'ROS_AUTOMATIC_DISCOVERY_RANGE'
+# Also installed as share/mmperception/config/fastdds.xml, for robots.
+PROFILE = Path(__file__).with_name('fastdds.xml')
+UDP = '<type>UDPv4</type>'
 LOOPBACK = '<interfaceWhiteList><address>127.0.0.1</address></interfaceWhiteList>'
-PROFILE = """<?xml version="1.0" encoding="UTF-8" ?>
-<!-- For FASTRTPS_DEFAULT_PROFILES_FILE: large sweeps between processes of one machine. -->
-<dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">
-  <profiles>
-    <transport_descriptors>
-      <transport_descriptor>
-        <transport_id>shared_memory</transport_id>
-        <type>SHM</type>
-        <segment_size>67108864</segment_size>
-        <maxMessageSize>16777216</maxMessageSize>
-        <port_queue_capacity>4096</port_queue_capacity>
-      </transport_descriptor>
-      <transport_descriptor>
-        <transport_id>udp</transport_id>
-        <type>UDPv4</type>
-        {loopback}
-      </transport_descriptor>
-    </transport_descriptors>
-    <participant profile_name="large_sweeps" is_default_profile="true">
-      <rtps>
-        <userTransports>
-          <transport_id>shared_memory</transport_id>
-          <transport_id>udp</transport_id>
-        </userTransports>
-        <useBuiltinTransports>false</useBuiltinTransports>
-      </rtps>
-    </participant>
-  </profiles>
-</dds>
-"""
 
 
 def set_up(folder):
@@ -58,9 +32,11 @@ def set_up(folder):
     os.environ.setdefault(RANGE_VARIABLE, 'LOCALHOST')
     if any(os.environ.get(variable) for variable in PROFILE_VARIABLES):
         return
-    loopback = LOOPBACK if os.environ[RANGE_VARIABLE] == 'LOCALHOST' else ''
+    profile = PROFILE.read_text()
+    if os.environ[RANGE_VARIABLE] == 'LOCALHOST':
+        profile = profile.replace(UDP, UDP + LOOPBACK)
     path = (folder / 'fastdds.xml').absolute()
-    path.write_text(PROFILE.format(loopback=loopback))
+    path.write_text(profile)
     os.environ[PROFILE_VARIABLES[0]] = str(path)
 
 

@@ -22,7 +22,9 @@ def deskew(cloud, base_from_lidar, odom_from_base):
     Parameters
     ----------
     cloud : PointCloud
+        With `time_ns` for each point, or without.
     base_from_lidar : (4, 4) float64
+        Mounting of the sensor, constant during the sweep.
     odom_from_base : callable
         Takes a stamp (ns), returns (4, 4) float64.
 

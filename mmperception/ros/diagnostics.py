@@ -98,6 +98,7 @@ class Meter:
         Parameters
         ----------
         name : str
+            `NODE: TOPIC`.
         now_ns : int
             The node's clock.
         statistics, faults : dict
@@ -144,6 +145,7 @@ def status(name, level, message, values):
     level : bytes
         One of OK, WARN, ERROR, STALE.
     message : str
+        One sentence for the operator; empty when there is nothing to say.
     values : dict
         Numbers and words; floats are written with three digits.
 

@@ -9,9 +9,9 @@ interpolated between its neighbours, or carried forward with a covariance that g
 import logging
 import threading
 
+from mmperception.datatypes import Pose
 from mmperception.odometry import GpsHistory, MotionEstimator, PoseHistory
 from mmperception.ros.messages import fix_from_msg, imu_from_msg, pose_from_msg, twist_from_msg
-from mmperception.types import Pose
 
 logger = logging.getLogger(__name__)
 

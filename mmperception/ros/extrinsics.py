@@ -9,7 +9,7 @@ motion between sweep and image that the frames of the pipeline take into account
 from mmperception.recording import Mounting
 from mmperception.ros.bag import read_messages
 from mmperception.ros.messages import camera_model_from_msg
-from mmperception.ros.transforms import TransformBuffer
+from mmperception.ros.transforms import take_message, TransformBuffer
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from tf2_msgs.msg import TFMessage
@@ -22,13 +22,14 @@ def mounting_from_bag(path, config):
     Parameters
     ----------
     path : path
+        Of the bag.
     config : Config
         Cameras and the robot frame are looked for by its names.
 
     """
     transforms = TransformBuffer()
     for _, _, data, _ in read_messages(path, {'/tf_static'}):
-        transforms.set_message(deserialize_message(data, TFMessage), is_static=True)
+        take_message(transforms, deserialize_message(data, TFMessage), is_static=True)
     cloud = _first(path, '/lidar/points', PointCloud2)
     names = config.camera_names
     infos = {name: _first(path, f'/{name}/camera_info', CameraInfo) for name in names}

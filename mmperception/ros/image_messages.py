@@ -10,8 +10,8 @@ Source: sensor_msgs/image_encodings.hpp; binning and region of interest as in im
 import struct
 
 import cv2
+from mmperception.datatypes import CameraModel, Image
 from mmperception.ros.headers import big_field, header_from, ns_from_time
-from mmperception.types import CameraModel, Image
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMsg
@@ -175,6 +175,7 @@ def camera_model_from_msg(msg, rectified):
     Parameters
     ----------
     msg : sensor_msgs.msg.CameraInfo
+        Of the full sensor; binning and region of interest are honoured.
     rectified : bool
         True: the image is rectified, use P and no distortion; False: K and D.
 

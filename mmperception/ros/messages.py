@@ -8,6 +8,7 @@ Source: sensor_msgs, nav_msgs, tf2_msgs.
 """
 
 from geometry_msgs.msg import TransformStamped
+from mmperception.datatypes import CostGrid, GpsFix, ImuSample, Pose
 from mmperception.ros.cloud_messages import cloud_from_msg, msg_from_cloud, msg_from_points
 from mmperception.ros.headers import (
     array_from,
@@ -44,7 +45,6 @@ from mmperception.ros.truth_messages import (
     msg_from_truth,
     truth_from_msgs,
 )
-from mmperception.types import CostGrid, GpsFix, ImuSample, Pose
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
 from sensor_msgs.msg import Imu, NavSatFix, NavSatStatus
@@ -79,7 +79,7 @@ __all__ = [
     'pose_from_msg',
     'time_from_ns',
     'tracks_from_msg',
-    'transforms_from_msg',
+    'transform_from_msg',
     'truth_from_msgs',
     'twist_from_msg',
     'uuid_from_track',
@@ -210,25 +210,26 @@ def msg_from_transforms(transforms):
     )
 
 
-def transforms_from_msg(msg):
+def transform_from_msg(msg):
     """
-    Yield (parent, child, stamp_ns, parent_from_child) of a TFMessage.
+    Return (parent, child, stamp_ns, parent_from_child) of a TransformStamped.
 
     Raises
     ------
     ValueError
-        If a transform is not finite or has no rotation; names the frames.
+        If it is not finite, has no rotation, or lacks a frame; names the frames.
 
     """
-    for one in msg.transforms:
-        parent, child = one.header.frame_id.lstrip('/'), one.child_frame_id.lstrip('/')
-        try:
-            transform = transform_array(one.transform.translation, one.transform.rotation)
-        except ValueError as error:
-            raise ValueError(f'transform from {child} to {parent}: {error}') from error
-        if not np.isfinite(transform).all():
-            raise ValueError(f'transform from {child} to {parent}: translation is not finite')
-        yield parent, child, ns_from_time(one.header.stamp), transform
+    parent, child = msg.header.frame_id.lstrip('/'), msg.child_frame_id.lstrip('/')
+    try:
+        transform = transform_array(msg.transform.translation, msg.transform.rotation)
+    except ValueError as error:
+        raise ValueError(f'transform from {child} to {parent}: {error}') from error
+    if not np.isfinite(transform).all():
+        raise ValueError(f'transform from {child} to {parent}: translation is not finite')
+    if not parent or not child or parent == child:
+        raise ValueError(f'transform from {child!r} to {parent!r}: two different frames needed')
+    return parent, child, ns_from_time(msg.header.stamp), transform
 
 
 def msg_from_cost_grid(grid):

@@ -17,7 +17,7 @@ from mmperception.ros.bag import contents_of, read_messages
 from mmperception.ros.messages import ns_from_time, truth_from_msgs
 from mmperception.ros.player import AHEAD_NS, in_play_order
 from mmperception.ros.stamps import stamp_of
-from mmperception.ros.transforms import TransformBuffer
+from mmperception.ros.transforms import take_message, TransformBuffer
 import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
@@ -66,7 +66,7 @@ def _frames(path, config):
     for topic, _, data, log_ns in in_play_order(read_messages(path, topics), AHEAD_NS):
         now_ns = log_ns
         if topic in ('/tf', '/tf_static'):
-            transforms.set_message(deserialize_message(data, TFMessage), topic == '/tf_static')
+            take_message(transforms, deserialize_message(data, TFMessage), topic == '/tf_static')
         elif topic in observed_topics:
             _observe(assembler, observed_topics[topic], data)
         else:

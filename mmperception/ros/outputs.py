@@ -7,9 +7,9 @@ Pictures are made only while someone subscribes.
 """
 
 from autoware_perception_msgs.msg import TrackedObjects
+from mmperception.datatypes import CLASSES
 from mmperception.drawing import overlay_image
 from mmperception.ros import messages, qos
-from mmperception.types import CLASSES
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
@@ -56,7 +56,8 @@ class PerceptionOutputs:
     def draw(self, frame, perception):
         """Publish pictures where someone looks."""
         if self.markers.get_subscription_count():
-            self.markers.publish(messages.msg_from_markers(perception.detections))
+            markers = messages.msg_from_markers(perception.detections, perception.tracks)
+            self.markers.publish(markers)
         for view in frame.cameras:
             publisher = self.overlays.get(view.name)
             if publisher is not None and publisher.get_subscription_count():

@@ -43,9 +43,11 @@ def record_inputs(plan, contents, writer):
     Parameters
     ----------
     plan : ReplayPlan
+        Its sensors that were withheld are left out.
     contents : BagContents
         Of the bag that was played.
     writer : BagWriter
+        Of the output, still open.
 
     """
     kinds = PASSED_ON | {IMAGE_TYPE}
@@ -82,6 +84,7 @@ def draw(plan, stamps):
     Parameters
     ----------
     plan : ReplayPlan
+        Its output has been written.
     stamps : sequence of int
         Of the frames that were processed.
 

@@ -128,9 +128,11 @@ class Player:
         Parameters
         ----------
         messages : iterable of (topic, type, data, log_ns)
+            In log order.
         begin_ns : int
             Log time of the bag's first message.
         drops : sequence of Drop
+            What is withheld.
         holds : dict of str to callable
             Topic to what takes the stamp of a message that is about to leave, and may wait.
 

@@ -8,6 +8,7 @@ goes with every image. Truth has topics of its own, which the nodes never read.
 
 from dataclasses import dataclass, field
 
+from mmperception.datatypes import GpsFix, Image, ImuSample, PointCloud, Pose
 from mmperception.recording import Truth
 from mmperception.ros.bag import BagWriter
 from mmperception.ros.messages import (
@@ -20,7 +21,6 @@ from mmperception.ros.messages import (
     msg_from_transforms,
     msg_from_truth,
 )
-from mmperception.types import GpsFix, Image, ImuSample, PointCloud, Pose
 
 ODOM, BASE, LIDAR, IMU, GPS = 'odom', 'base_link', 'lidar', 'imu_link', 'gps_link'
 
@@ -34,6 +34,7 @@ def write_recording(path, recording, force=False):
     path : path
         Folder of the bag; it appears when everything is written.
     recording : Recording
+        Its events in log order.
     force : bool
         Replace a bag that is there.
 

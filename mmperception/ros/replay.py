@@ -14,13 +14,17 @@ from time import monotonic, sleep
 
 from mmperception.ros import bag, dds
 from mmperception.ros.child import NodesProcess
+from mmperception.ros.headers import ns_from_time
 from mmperception.ros.link import Link
 from mmperception.ros.observer import Observer, OUTPUTS
 from mmperception.ros.pictures import draw, record_inputs
 from mmperception.ros.player import Player, SWEEP_TOPIC
 from mmperception.ros.replay_plan import check_bag, expects_grids, image_topic, prepare
+from mmperception.ros.stamps import stamp_of
 from mmperception.ros.summary import summarize
+from rclpy.serialization import deserialize_message
 from tqdm import tqdm
+from visualization_msgs.msg import MarkerArray
 
 NODES = ('perception', 'path_cost')
 MATCH_TIMEOUT_S = 15.0
@@ -40,6 +44,7 @@ def replay(plan, show):
     Parameters
     ----------
     plan : ReplayPlan
+        What is played, how, and where the results go.
     show : callable
         Takes one line for the terminal.
 
@@ -185,7 +190,17 @@ class Run:
                 yield message
 
     def _record(self, topic, type_name, data):
-        self.writer.write(topic, type_name, data, self.player.now_ns)
+        """
+        Write a result; in mode replay at the time of what it is about.
+
+        Back-pressure lets results come two sweeps after their stamp by the clock of the bag; at
+        that time a viewer would show boxes behind their objects. What is sent before the bag
+        begins, latched, stands at its begin.
+        """
+        log_ns = max(self.player.now_ns, self.contents.begin_ns)
+        if self.config.mode == 'replay':
+            log_ns = max(result_stamp(type_name, data) or log_ns, self.contents.begin_ns)
+        self.writer.write(topic, type_name, data, log_ns)
 
     def wait_for_reports(self):
         """Wait for one more /diagnostics of each node, so that the last counts are in."""
@@ -197,6 +212,14 @@ class Run:
             self.child.check,
         )
         self.observer.is_open = False  # what nodes say while they stop is not about the bag
+
+
+def result_stamp(type_name, data):
+    """Return the stamp (ns) of a serialised result; 0 of markers that show nothing."""
+    if type_name != 'visualization_msgs/msg/MarkerArray':
+        return stamp_of(data)
+    markers = deserialize_message(data, MarkerArray).markers
+    return ns_from_time(markers[0].header.stamp) if markers else 0
 
 
 def played_topics(contents):

@@ -96,7 +96,9 @@ def expects_grids(plan, contents):
     Parameters
     ----------
     plan : ReplayPlan
+        What it withholds may be the odometry.
     contents : BagContents
+        Of the bag that will be played.
 
     """
     (topic,) = SENSOR_TOPICS['odom']

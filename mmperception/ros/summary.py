@@ -8,7 +8,7 @@ The keys are a promise to the outside (docs/interfaces.md).
 from collections import defaultdict
 import re
 
-from mmperception.types import CLASSES
+from mmperception.datatypes import CLASSES
 import numpy as np
 
 COUNTS = ('sweeps_in', 'sweeps_processed', 'pivots_in', 'pivots_processed')
@@ -21,7 +21,9 @@ def summarize(observer, config):
     Parameters
     ----------
     observer : Observer
+        After the last report of the nodes.
     config : Config
+        What the nodes ran with.
 
     Returns
     -------

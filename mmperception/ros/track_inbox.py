@@ -63,6 +63,7 @@ class TrackInbox:
         Parameters
         ----------
         stamp_ns : int
+            Of the sweep that the tracks were made from.
         deadline_ns : int
             Steady time.
         must_be_fed : bool

@@ -94,6 +94,7 @@ def truth_from_msgs(detections, ignore_2d=None):
     Parameters
     ----------
     detections : vision_msgs.msg.Detection3DArray
+        As `truth/detections` holds them.
     ignore_2d : dict of str to Detection2DArray, optional
         By camera name.
 

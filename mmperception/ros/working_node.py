@@ -30,7 +30,7 @@ class WorkingNode(ManagedNode):
 
     @property
     def is_replay(self):
-        """True in mode replay: nothing may be lost, waits do not end by time."""
+        """Tell whether nothing may be lost and waits do not end by time: mode replay."""
         return self.config.mode == 'replay'
 
     def configure(self):

@@ -63,7 +63,7 @@ class Actor:
 
     @property
     def kind(self):
-        """The truth kind."""
+        """Return its kind in the truth: a child is a pedestrian there."""
         return KINDS[self.stock]
 
     @property

@@ -66,6 +66,7 @@ def asset(kind, number, phase=0):
     kind : str
         Of `STOCK`, or sign: then `number` is the sign class.
     number : int
+        0 to `STOCK[kind]` - 1.
     phase : int
         0 to `NUM_PHASES` - 1, for people.
 

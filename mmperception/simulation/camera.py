@@ -27,6 +27,7 @@ def render(mesh, world_from_camera, model, appearance, rng):
     model : CameraModel
         Rectified.
     appearance : Appearance
+        Sun, clouds, haze and exposure.
     rng : numpy.random.Generator
         Of the sensor noise.
 

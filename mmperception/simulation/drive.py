@@ -11,6 +11,7 @@ from functools import cached_property
 from multiprocessing import get_context
 import os
 
+from mmperception.datatypes import CameraView, Frame, Image, Motion, PointCloud
 from mmperception.geometry import invert
 from mmperception.recording import Event, Recording, Sample
 from mmperception.simulation.camera import random_appearance, render
@@ -24,7 +25,6 @@ from mmperception.simulation.street import Layout, random_section, random_style
 from mmperception.simulation.tour import make_tour
 from mmperception.simulation.traffic import fill_road, random_openings, Traffic
 from mmperception.simulation.truth import boxes_as_seen, boxes_at_stamp, truth_of
-from mmperception.types import CameraView, Frame, Image, Motion, PointCloud
 import numpy as np
 import torch
 

@@ -64,7 +64,8 @@ class Wall:
         """Return the pixels of a rectangle, as a view."""
         u0, u1 = (round(u * PX_PER_M) for u in (left, right))
         v0, v1 = (round(v * PX_PER_M) for v in (low, high))
-        return self.picture[max(v0, 0) : v1, max(u0, 0) : u1]
+        rows, columns = slice(max(v0, 0), v1), slice(max(u0, 0), u1)
+        return self.picture[rows, columns]
 
     def paint(self, left, low, right, high, colour, gloss=0.0):
         self.box(left, low, right, high)[:] = (*colour, gloss)
@@ -79,7 +80,8 @@ class Wall:
         label = np.zeros((h + 8, w + 8), np.float32)
         cv2.putText(label, words, (4, h + 3), font, scale, 1.0, 2, cv2.LINE_AA)
         u0, v0 = round(center[0] * PX_PER_M - w / 2), round(center[1] * PX_PER_M - h / 2)
-        place = self.picture[v0 : v0 + h + 8, u0 : u0 + w + 8, :3]
+        rows, columns = slice(v0, v0 + h + 8), slice(u0, u0 + w + 8)
+        place = self.picture[rows, columns, :3]
         ink = label[::-1][: place.shape[0], : place.shape[1], None]
         place[:] = place * (1 - ink) + np.float32(colour) * ink
 
@@ -98,8 +100,8 @@ def _glass(wall, rng, left, low, right, high):
         curtain = np.float32(rng.uniform(0.55, 0.8)) * np.float32((1, 0.98, 0.93)) * wave
         side = max(1, int(W * rng.uniform(0.14, 0.28)))
         box[:, :side, :3] = curtain[:, :side]
-        box[:, W - side :, :3] = curtain[:, W - side :]
-        box[:, :side, 3] = box[:, W - side :, 3] = 0.3
+        box[:, -side:, :3] = curtain[:, -side:]
+        box[:, :side, 3] = box[:, -side:, 3] = 0.3
     elif kind < 0.62:
         drop = int(H * (1 - rng.uniform(0.15, 0.9)))
         slats = 0.62 + 0.06 * (np.arange(H) % 4 < 2)

@@ -22,6 +22,7 @@ def tufts(scene, eye):
     Parameters
     ----------
     scene : Scene
+        World frame; only faces of foliage and hedge grow any.
     eye : (3,) float64
         The camera, world frame.
 

@@ -7,8 +7,8 @@ noise. World x points in a fixed direction of the compass; latitude and longitud
 of curvature of WGS84, right to millimetres over the length of a street.
 """
 
+from mmperception.datatypes import GpsFix, ImuSample, Pose
 from mmperception.geometry import invert, quaternion_from_rotation, rotation_about
-from mmperception.types import GpsFix, ImuSample, Pose
 import numpy as np
 
 LATITUDE_DEG, LONGITUDE_DEG, ALTITUDE_M = 49.0112, 8.4165, 115.0

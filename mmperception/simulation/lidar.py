@@ -92,6 +92,7 @@ class SweepPath:
         points : (P, 3) float32
             At the stamp, in the sensor's frame at the stamp.
         velocity : (P, 3) float32
+            Metres per second, in the same frame.
 
         Returns
         -------
@@ -124,7 +125,9 @@ def scan(moment, path, rng):
     moment : street.Moment
         The street at the stamp.
     path : SweepPath
+        Of the sensor, from half a turn before the stamp to half a turn after.
     rng : numpy Generator
+        Of the phase of each ring, range noise and lost returns.
 
     Returns
     -------

@@ -91,7 +91,9 @@ def mesh_from_arrays(vertices, faces, material, uv=None):
     Parameters
     ----------
     vertices : (V, 3) array
+        Metres.
     faces : (F, 3) array of integers
+        Vertex indices, counter-clockwise from outside.
     material : int or (F,) array
         Code of all faces, or of each.
     uv : (F, 3, 2) array or None

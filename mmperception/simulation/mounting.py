@@ -6,9 +6,9 @@ Where the sensors of the simulated car sit: as in the recordings of Geiger et al
 ahead of it and 1.73 m above the road, the camera a little ahead and below.
 """
 
+from mmperception.datatypes import CameraModel
 from mmperception.geometry import rotation_about
 from mmperception.recording import Mounting
-from mmperception.types import CameraModel
 import numpy as np
 
 CAMERA = 'camera'

@@ -54,8 +54,8 @@ def window_pane(rng):
     """Return a framed window of two panes."""
     picture = plain((128, 128), (0.88, 0.88, 0.86), 0.05)
     dark = rng.uniform(0.10, 0.2)
-    for left in (8, 68):
-        picture[8:120, left : left + 52] = (dark * 0.92, dark, dark * 1.06, 0.55)
+    for left, right in ((8, 60), (68, 120)):
+        picture[8:120, left:right] = (dark * 0.92, dark, dark * 1.06, 0.55)
     if rng.random() < 0.5:
         picture[8:120, 8:26, :3] = picture[8:120, 102:120, :3] = (0.68, 0.66, 0.62)
     return picture
@@ -67,8 +67,8 @@ def door(rng):
     picture = plain((192, 96), colour, 0.06)
     picture[:, [0, 1, 94, 95], :3] *= 0.6
     picture[110:170, 30:66] = (0.14, 0.15, 0.16, 0.5)
-    for low in (16, 62):
-        picture[low : low + 34, 14:82, :3] *= 0.85
+    for low, high in ((16, 50), (62, 96)):
+        picture[low:high, 14:82, :3] *= 0.85
     picture[84:92, 82:88, :3] = 0.75
     return picture
 

@@ -58,6 +58,7 @@ def pedestrian(build, phase, swing=1.0):
     Parameters
     ----------
     build : Build
+        Limbs are shares of its height.
     phase : float
         0..1 through the gait cycle.
     swing : float

@@ -84,7 +84,9 @@ def cast(rays, triangles, windows, is_blind=None):
     Parameters
     ----------
     rays : Rays
+        Each with its own origin and time.
     triangles : Triangles
+        Moved along their velocity to the time of a ray's column.
     windows : (F, 4) int64
         First row, last row, first column, last column (inclusive) of the rays that may meet
         each triangle. Columns may run past the last one (the grid is a full turn then). A last

@@ -23,7 +23,9 @@ def visible_faces(corners, intrinsics, width, height):
     corners : (F, 3, 3) float64
         Triangles in the camera's optical frame, metres.
     intrinsics : (3, 3) float64
+        Pixels, without distortion; may be skewed.
     width, height : int
+        Pixels.
 
     Returns
     -------

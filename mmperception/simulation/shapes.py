@@ -88,7 +88,9 @@ def tube(points, radii, material, sides=6):
         Round, or across the two directions square to the path (the first is the more
         horizontal one).
     material : int
+        `materials.code`, of the ends too.
     sides : int
+        Corners of the cross-section.
 
     Returns
     -------

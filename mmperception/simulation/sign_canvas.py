@@ -61,7 +61,7 @@ class Canvas:
         cv2.polylines(self.pixels, line, False, colour, thickness, cv2.LINE_AA, _SHIFT)
 
     def rounded(self, points, radius, colour):
-        """Paint a convex polygon whose corners are rounded (it keeps within the polygon)."""
+        """Paint a convex polygon with its corners cut round; nothing goes beyond its outline."""
         inner = inset(np.asarray(points, np.float64), radius)
         self.polygon(inner, colour)
         self.limbs(np.concatenate((inner, inner[:1])), 2 * radius, colour)

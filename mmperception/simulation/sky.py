@@ -113,6 +113,7 @@ def sky_colour(directions, appearance):
     directions : (H, W, 3) float32
         Unit vectors, world frame; below the horizon the horizon's colour is given.
     appearance : Appearance
+        Where the sun stands, how much is overcast; its seed chooses the clouds.
 
     Returns
     -------

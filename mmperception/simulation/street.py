@@ -59,7 +59,7 @@ class Street:
         gap = np.linalg.norm(self._places - center_xy, axis=1)
         meshes = [prop.mesh for prop, far in zip(self._props, gap > reach_m, strict=True)
                   if not far]  # fmt: skip
-        num_still = sum(len(mesh) for mesh in meshes)
+        num_props, num_still = len(meshes), sum(len(mesh) for mesh in meshes)
         near, boxes, velocity = [], [], []
         for actor in self.actors:
             pose = actor.pose(self.road, time_s)
@@ -70,7 +70,7 @@ class Street:
             near.append(actor)
             boxes.append(actor.box(pose, mesh))
             velocity.append(actor.velocity(self.road, time_s))
-        counts = torch.tensor([num_still] + [len(mesh) for mesh in meshes[-len(near) :] if near])
+        counts = torch.tensor([num_still] + [len(mesh) for mesh in meshes[num_props:]])
         centers, sizes, yaws = zip(*boxes, strict=True) if boxes else ((), (), ())
         return Moment(
             mesh=merge(meshes),

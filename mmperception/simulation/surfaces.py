@@ -13,7 +13,7 @@ import numpy as np
 
 def noise(rng, shape, exponent=1.0, stretch=(1.0, 1.0), coarsest_px=None):
     """
-    Return wrapping noise (H, W) float32 with mean 0 and deviation 1.
+    Return noise that wraps around: (H, W) float32 with mean 0 and deviation 1.
 
     `exponent` 0 is white, 1 cloudy, 2 smooth; `stretch` lengthens features along y and x;
     `coarsest_px` takes away features larger than that.
@@ -83,8 +83,9 @@ def asphalt(rng, tone=0.40, num_cracks=10, has_patches=False):
         for _ in range(3):
             y, x = rng.integers(60, 700, 2)
             h, w = rng.integers(60, 260, 2)
-            picture[y : y + h, x : x + w, :3] *= rng.uniform(0.84, 0.93)
-            cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), (0.2,) * 3, 2)
+            bottom, right = y + h, x + w
+            picture[y:bottom, x:right, :3] *= rng.uniform(0.84, 0.93)
+            cv2.rectangle(picture, (int(x), int(y)), (int(right), int(bottom)), (0.2,) * 3, 2)
     cracks = cv2.GaussianBlur(_cracks(rng, shape, num_cracks), (0, 0), 0.8)
     picture[:, :, :3] *= 1 - 0.5 * cracks[:, :, None]
     picture[:, :, 3] = 0.04
@@ -122,7 +123,8 @@ def _stones(rng, shape, cell, colour, spread):
         shift = (row % 2) * cell[1] // 2
         strip = np.roll(stones[row] * np.ones((cell[0], 1, 1)), shift, axis=1)
         strip = strip * np.roll(joints, shift, axis=1)[:, :, None]
-        picture[row * cell[0] : (row + 1) * cell[0], :, :3] *= strip
+        course = slice(row * cell[0], (row + 1) * cell[0])
+        picture[course, :, :3] *= strip
     return picture
 
 
@@ -144,9 +146,9 @@ def kerb(rng):
     picture = plain(shape, (0.60, 0.595, 0.58))
     shade(picture, fine_noise(rng, shape, 5, 0.2), 0.10)
     shade(picture, noise(rng, shape, 1.2), 0.05)
-    for x in range(0, 512, 128):
-        picture[:, x : x + 128, :3] *= 1 + rng.normal(0, 0.04)
-        picture[:, x : x + 2, :3] *= 0.55
+    for stone in np.split(picture, 4, axis=1):  # views
+        stone[:, :, :3] *= 1 + rng.normal(0, 0.04)
+        stone[:, :2, :3] *= 0.55
     return picture
 
 

@@ -242,7 +242,8 @@ class Atlas:
         framed = cv2.copyMakeBorder(picture, MARGIN, MARGIN, MARGIN, MARGIN, mode)
         H, W, _ = framed.shape
         x, y = place
-        self.pixels[y : y + H, x : x + W] = np.clip(framed * 255 + 0.5, 0, 255)
+        rows, columns = slice(y, y + H), slice(x, x + W)
+        self.pixels[rows, columns] = np.clip(framed * 255 + 0.5, 0, 255)
         # Coarser levels than this one fall back to it until they are placed themselves.
         self.origin[index, level:] = (x + MARGIN, y + MARGIN)
         self.size[index, level:] = (W - 2 * MARGIN, H - 2 * MARGIN)
@@ -276,6 +277,7 @@ class Atlas:
         codes : (H, W) int
             Face codes.
         uv : (H, W, 2) float32
+            Metres on the surface; shares of the picture on panels.
         footprint : (H, W) float32
             How much of the surface a pixel covers, in the unit of its uv.
 

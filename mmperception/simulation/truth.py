@@ -24,7 +24,9 @@ def boxes_as_seen(moment, path, base_from_lidar):
     moment : street.Moment
         The street at the stamp.
     path : lidar.SweepPath
+        Of the sensor during the sweep.
     base_from_lidar : (4, 4) float64
+        Mounting: maps the sensor's coordinates to `base_link`.
 
     Returns
     -------

@@ -108,6 +108,7 @@ def car(shape, size):
     Parameters
     ----------
     shape : Shape
+        Of `CAR_SHAPES` or `VAN_SHAPES`.
     size : (3,) floats
         Length, width, height over everything, metres.
 

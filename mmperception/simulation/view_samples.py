@@ -126,8 +126,9 @@ class Samples:
     def averaged(self, colours):
         """Return the picture (H, W, 3) from the colours of all samples."""
         H, W = self.shape
+        num_pixels = H * W
         flat = colours.reshape(-1, 3)[: self.num]
-        picture = flat[: H * W].copy()
-        others = flat[H * W :].reshape(-1, 3, 3).sum(axis=1)
+        picture = flat[:num_pixels].copy()
+        others = flat[num_pixels:].reshape(-1, 3, 3).sum(axis=1)
         picture[self.is_split] = (picture[self.is_split] + others) / 4
         return picture.reshape(H, W, 3)

@@ -25,7 +25,9 @@ def turn_scene(scene, rng, quadrant):
     Parameters
     ----------
     scene : Scene
+        Its picture stays; `pixel_from_base` takes up the change.
     rng : numpy Generator
+        Of angle, mirror, scale and height.
     quadrant : int
         Shared by a batch, whose window lies in that direction.
 

@@ -42,6 +42,7 @@ def real_scenes(root, drives, config):
     drives : sequence of str
         Numbers to use.
     config : NetworkConfig
+        Its `image_width` is that of the images.
 
     Returns
     -------

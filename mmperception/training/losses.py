@@ -22,7 +22,9 @@ def total_loss(heads, targets, cell_m):
     Parameters
     ----------
     heads : Heads
+        Heat as logits.
     targets : Targets
+        On the same device; cells that its masks leave out cost nothing.
     cell_m : float
         Cell of the heads' grid.
 

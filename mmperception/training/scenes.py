@@ -79,6 +79,7 @@ def scene_from_sample(sample, config, view=None):
     sample : Sample
         With a cloud.
     config : NetworkConfig
+        Its `image_width` is that of the image.
     view : (CameraModel, (4, 4) camera_from_base) or None
         The camera's view that the labels cover; None when they cover the full turn.
 

@@ -14,10 +14,13 @@ def make_scenes(folder, seeds, with_camera, config):
     Parameters
     ----------
     folder : path
+        Made if need be; a scene that is there is not made again.
     seeds : iterable of int
+        Each is a street, and part of its file name.
     with_camera : bool
         Images cost about ten times the LiDAR's time.
     config : NetworkConfig
+        Its `image_width` is that of the images.
 
     Yields
     ------

@@ -103,7 +103,8 @@ def _footprint(scene, m, x, y):
 
 def _neighbours(row, column, inside):
     """Return (T, 2): the centre cell and those of the eight around it inside the box."""
-    rows, columns = np.mgrid[row - 1 : row + 2, column - 1 : column + 2].reshape(2, -1)
+    around = slice(row - 1, row + 2), slice(column - 1, column + 2)
+    rows, columns = np.mgrid[around].reshape(2, -1)
     kept = (rows >= 0) & (rows < inside.shape[0]) & (columns >= 0) & (columns < inside.shape[1])
     rows, columns = rows[kept], columns[kept]
     is_near = inside[rows, columns] | ((rows == row) & (columns == column))
@@ -137,7 +138,9 @@ def camera_targets(scene, shape, num_classes):
         mask &= ~((columns >= x1) & (columns <= x2) & (rows >= y1) & (rows <= y2))
     for m, (x1, y1, x2, y2, depth) in _image_boxes(scene, 4 * h, 4 * w):
         if scene.label[m] == IGNORED or scene.num_points[m] < MIN_POINTS:
-            mask[int(y1 // 4) : int(y2 // 4) + 1, int(x1 // 4) : int(x2 // 4) + 1] = False
+            top, bottom = int(y1 // 4), int(y2 // 4) + 1
+            left, right = int(x1 // 4), int(x2 // 4) + 1
+            mask[top:bottom, left:right] = False
             continue
         center = scene.pixel_from_base @ np.append(scene.center[m], 1.0)
         u, v = (center[:2] / center[2] - 1.5) / 4
@@ -191,6 +194,7 @@ def stack_targets(scenes, grid, image_shape, config):
     image_shape : (h, w)
         Of the batch's images; (0, 0) without any.
     config : NetworkConfig
+        Its classes are the channels of the heat.
 
     Returns
     -------

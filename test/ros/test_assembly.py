@@ -4,6 +4,7 @@
 from dataclasses import replace
 
 from mmperception.config import from_mapping
+from mmperception.datatypes import CameraModel, PointCloud
 from mmperception.geometry import apply, invert, project, transform_from_yaw
 from mmperception.ros import bag, messages
 from mmperception.ros.assembly import FrameAssembler, make_synchronizer
@@ -12,7 +13,6 @@ from mmperception.ros.offline import frames_from_bag
 from mmperception.ros.recording import write_recording
 from mmperception.ros.transforms import TransformBuffer
 from mmperception.synchronizer import MatchedSet, Stamped
-from mmperception.types import CameraModel, PointCloud
 from nav_msgs.msg import Odometry
 import numpy as np
 import pytest
@@ -36,11 +36,11 @@ def transforms(has_odom=True, has_extrinsics=True):
             'camera_optical': MOUNTING.base_from_camera['camera'],
         }
         for child, at in places.items():
-            buffer.set('base_link', child, 0, at, is_static=True)
+            buffer.put('base_link', child, 0, at, is_static=True)
     if has_odom:
         for ms in range(-200, 201, 20):
             stamp_ns = T0 + ms * MS
-            buffer.set('odom', 'base_link', stamp_ns, synthetic.odom_from_base(stamp_ns))
+            buffer.put('odom', 'base_link', stamp_ns, synthetic.odom_from_base(stamp_ns))
     return buffer
 
 
@@ -101,7 +101,7 @@ def test_at_ten_metres_a_second_and_50_ms_lidar_points_stay_within_a_pixel():
 
     image_ns, buffer = T0 + 50 * MS, transforms(has_odom=False)
     for ms in range(-200, 201, 20):
-        buffer.set('odom', 'base_link', T0 + ms * MS, odom_from_base(T0 + ms * MS))
+        buffer.put('odom', 'base_link', T0 + ms * MS, odom_from_base(T0 + ms * MS))
     pole = np.array([[x, y, z] for x in (8.0, 15.0, 30.0) for y in (-2.0, 1.0) for z in (0.5, 2)])
     sweep = apply(invert(MOUNTING.base_from_lidar), pole).astype(np.float32)  # odom is base at T0
     picture = messages.msg_from_image(synthetic.image(image_ns).pixels, image_ns, 'camera_optical')
@@ -188,7 +188,7 @@ def test_an_image_of_another_size_than_its_calibration_is_masked_and_both_are_na
 
 def test_a_camera_without_a_place_on_the_robot_is_masked_with_its_frames():
     buffer = TransformBuffer()
-    buffer.set('base_link', 'lidar', 0, MOUNTING.base_from_lidar, is_static=True)
+    buffer.put('base_link', 'lidar', 0, MOUNTING.base_from_lidar, is_static=True)
     frame = assembler(buffer).assemble(matched())
     assert 'from base_link to camera_optical' in frame.missing['camera']
 

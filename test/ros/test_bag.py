@@ -99,11 +99,13 @@ def test_images_come_back_bit_by_bit_with_their_calibration(drive):
 def test_motion_and_mounting_are_transforms(drive):
     poses = messages_of(drive, '/tf')
     assert len(poses) == len(events_of('Pose'))
-    ((parent, child, stamp_ns, pose),) = messages.transforms_from_msg(poses[7][0])
+    (message,) = poses[7][0].transforms
+    parent, child, stamp_ns, pose = messages.transform_from_msg(message)
     assert (parent, child) == ('odom', 'base_link')
     np.testing.assert_allclose(pose, synthetic.odom_from_base(stamp_ns), atol=1e-12)
     ((static, _),) = messages_of(drive, '/tf_static')
-    places = {child: at for _, child, _, at in messages.transforms_from_msg(static)}
+    mounted = map(messages.transform_from_msg, static.transforms)
+    places = {child: at for _, child, _, at in mounted}
     assert set(places) == {'lidar', 'imu_link', 'gps_link', 'camera_optical'}
     mounting = synthetic.mounting()
     np.testing.assert_allclose(places['lidar'], mounting.base_from_lidar, atol=1e-12)

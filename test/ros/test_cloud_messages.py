@@ -4,8 +4,8 @@
 import array
 
 from mmperception.config import LidarConfig
+from mmperception.datatypes import PointCloud
 from mmperception.ros.messages import cloud_from_msg, msg_from_cloud, msg_from_points
-from mmperception.types import PointCloud
 import numpy as np
 import pytest
 from rclpy.serialization import deserialize_message, serialize_message

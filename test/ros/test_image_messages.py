@@ -75,7 +75,8 @@ def test_sixteen_bits_become_eight(order, is_bigendian):
 def test_a_red_wall_behind_a_bayer_filter_is_red(pattern):
     mosaic = np.zeros((8, 8), np.uint8)
     for index, letter in enumerate(pattern):
-        mosaic[index // 2 :: 2, index % 2 :: 2] = {'r': 240, 'g': 90, 'b': 20}[letter]
+        row, column = divmod(index, 2)
+        mosaic[row::2, column::2] = {'r': 240, 'g': 90, 'b': 20}[letter]
     image = image_from_msg(image_msg(mosaic, f'bayer_{pattern}8', width=8))
     np.testing.assert_array_equal(image.pixels[4, 4], (240, 90, 20))
 
@@ -94,7 +95,8 @@ def test_yuv_of_a_red_wall_is_red(encoding, order):
 @pytest.mark.parametrize('extension', ['.png', '.jpg'])
 def test_compressed_pictures_arrive_as_rgb(extension):
     smooth = np.zeros((H, W, 3), np.uint8)
-    smooth[:, : W // 2], smooth[:, W // 2 :] = (220, 40, 30), (20, 60, 200)
+    middle = W // 2
+    smooth[:, :middle], smooth[:, middle:] = (220, 40, 30), (20, 60, 200)
     _, data = cv2.imencode(extension, smooth[:, :, ::-1])
     msg = CompressedImage(format='rgb8; jpeg compressed bgr8', data=data.tobytes())
     pixels = image_from_msg(msg).pixels

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from autoware_perception_msgs.msg import TrackedObjects
 from builtin_interfaces.msg import Time
+from mmperception.canvas import CLASS_COLOURS
+from mmperception.datatypes import CLASSES, CostGrid, Detections, Tracks
 from mmperception.geometry import transform_from_yaw
 from mmperception.ros import messages
-from mmperception.types import CLASSES, CostGrid, Detections, Tracks
 from nav_msgs.msg import OccupancyGrid, Odometry
 import numpy as np
 import pytest
@@ -138,12 +139,72 @@ def test_labels_number_the_classes():
     ]  # fmt: skip
 
 
-def test_markers_clear_the_old_ones_first():
-    markers = messages.msg_from_markers(detections()).markers
+def markers_of(found, followed):
+    """Return the markers by namespace and number, after what RViz refuses: one twice."""
+    markers = through_wire(messages.msg_from_markers(found, followed)).markers
     assert markers[0].action == markers[0].DELETEALL
-    assert [marker.ns for marker in markers[1:]] == ['boxes', 'names'] * 2
-    assert markers[2].text == 'vehicle #17 0.90'
-    assert len(messages.msg_from_markers(Detections.empty(1, 'base_link')).markers) == 1
+    by_name = {(marker.ns, marker.id): marker for marker in markers[1:]}
+    assert len(by_name) == len(markers) - 1
+    return by_name
+
+
+def test_markers_clear_the_old_ones_also_when_nothing_is_there():
+    nothing = markers_of(Detections.empty(1, 'base_link'), Tracks.empty(1, 'odom'))
+    assert not nothing
+
+
+def test_markers_of_a_silent_node_do_not_stay_on_the_screen():
+    for marker in markers_of(detections(), tracks()).values():
+        assert 0 < marker.lifetime.sec + marker.lifetime.nanosec / 1e9 <= 2
+
+
+def test_markers_of_an_object_keep_their_number_whatever_its_place_in_the_array():
+    both = markers_of(detections(), Tracks.empty(1, 'odom'))
+    later = detections().select(np.array([False, True]))
+    alone = markers_of(replace(later, track_id=np.array([17])), Tracks.empty(1, 'odom'))
+    assert ('boxes', 17) in both and ('boxes', 17) in alone
+    assert both['names', 17].text == 'vehicle 17  0.90'
+    (untracked,) = (number for name, number in both if name == 'boxes' and number != 17)
+    assert untracked < 0
+
+
+def test_a_marker_stands_where_its_box_stands_and_turns_with_it():
+    both = markers_of(detections(), Tracks.empty(1, 'odom'))
+    box = both['boxes', 17]
+    assert (box.header.frame_id, box.pose.position.x, box.pose.position.y) == ('base_link', 10, 2)
+    assert (box.scale.x, box.scale.z) == pytest.approx((4.2, 1.6))
+    assert 2 * np.arctan2(box.pose.orientation.z, box.pose.orientation.w) == pytest.approx(0.5)
+    start, end = both['headings', 0].points[:2]  # on the roof, half a length to the front
+    assert (start.x, start.y, start.z) == pytest.approx((10, 2, 1.3))
+    assert (end.x, end.y) == pytest.approx((10 + 2.1 * np.cos(0.5), 2 + 2.1 * np.sin(0.5)))
+    assert both['names', 17].pose.position.z > 1.3
+
+
+def test_a_class_has_one_colour_in_markers_and_pictures():
+    both = markers_of(detections(), Tracks.empty(1, 'odom'))
+    for number, label in ((17, 0), (-2, 1)):
+        color = both['boxes', number].color
+        assert np.round(255 * np.array([color.r, color.g, color.b])) == pytest.approx(
+            CLASS_COLOURS[label]
+        )
+
+
+def test_an_arrow_shows_motion_in_a_second_and_what_stands_has_none():
+    arrows = [
+        marker
+        for (name, _), marker in markers_of(Detections.empty(1, 'base_link'), tracks()).items()
+        if name == 'motion'
+    ]
+    (arrow,) = arrows
+    assert (arrow.id, arrow.header.frame_id) == (3, 'odom')
+    start, end = arrow.points
+    assert (end.x - start.x, end.y - start.y, end.z - start.z) == pytest.approx((8.0, -1.5, 0))
+
+
+def test_a_track_number_beyond_that_of_a_marker_is_no_error():
+    moving = replace(tracks(), is_stationary=np.array([False, False]))
+    names = markers_of(Detections.empty(1, 'base_link'), moving)
+    assert set(names) == {('motion', 3), ('motion', 2**40 + 1 & 2**31 - 1)}
 
 
 def test_a_cost_grid_survives_the_way_through_a_message():
@@ -228,7 +289,7 @@ def test_an_odometry_message_is_a_pose_and_a_twist():
 def test_transforms_survive_the_way_through_a_message():
     transform = transform_from_yaw((1.0, -2.0, 3.0), 2.5)
     msg = through_wire(messages.msg_from_transforms([('odom', 'base_link', STAMP_NS, transform)]))
-    ((parent, child, stamp_ns, back),) = messages.transforms_from_msg(msg)
+    parent, child, stamp_ns, back = messages.transform_from_msg(msg.transforms[0])
     assert (parent, child, stamp_ns) == ('odom', 'base_link', STAMP_NS)
     np.testing.assert_allclose(back, transform, atol=1e-12)
 
@@ -237,7 +298,14 @@ def test_a_transform_without_rotation_is_refused_with_its_frames():
     msg = messages.msg_from_transforms([('odom', 'base_link', 1, np.eye(4))])
     msg.transforms[0].transform.rotation.w = 0.0
     with pytest.raises(ValueError, match='from base_link to odom: quaternion'):
-        list(messages.transforms_from_msg(msg))
+        messages.transform_from_msg(msg.transforms[0])
+
+
+@pytest.mark.parametrize(('parent', 'child'), [('', 'lidar'), ('odom', ''), ('odom', '/odom')])
+def test_a_transform_needs_two_different_frames(parent, child):
+    msg = messages.msg_from_transforms([(parent, child, 1, np.eye(4))])
+    with pytest.raises(ValueError, match='two different frames'):
+        messages.transform_from_msg(msg.transforms[0])
 
 
 def test_truth_survives_the_way_through_messages():

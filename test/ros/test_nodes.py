@@ -16,8 +16,6 @@ from nav2_msgs.msg import CostmapFilterInfo
 from nav_msgs.msg import OccupancyGrid, Odometry
 import numpy as np
 import pytest
-from rclpy.qos import QoSDurabilityPolicy as Durability
-from rclpy.qos import QoSReliabilityPolicy as Reliability
 from sensor_msgs.msg import Image, PointCloud2
 from tiny_drive import BEGIN_NS, CAMERA, PERIOD_NS
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
@@ -168,29 +166,6 @@ def test_unreadable_weights_fail_the_transition_and_the_node_can_be_asked_again(
         assert node.state == 'unconfigured'
 
 
-def test_quality_of_service_is_as_documented(graph, weights):
-    perception = graph.make(PerceptionNode, weights=weights)
-    path_cost = graph.make(PathCostNode)
-    assert perception.start()
-    assert path_cost.start()
-
-    def published(topic):
-        (info,) = graph.peer.get_publishers_info_by_topic(topic)
-        return info.qos_profile.reliability, info.qos_profile.durability
-
-    assert graph.wait(lambda: graph.peer.count_publishers('/path_cost') == 1)
-    reliable, latched = Reliability.RELIABLE, Durability.TRANSIENT_LOCAL
-    for topic in ('/path_cost', '/label_info', '/costmap_filter_info'):
-        assert published(topic) == (reliable, latched), topic
-    for topic in ('/detections', '/tracks', '/signs', '/signs_2d', '/speed_limit'):
-        assert published(topic) == (reliable, Durability.VOLATILE), topic
-    for topic in ('/obstacle_points', '/ground_points'):
-        assert published(topic) == (Reliability.BEST_EFFORT, Durability.VOLATILE), topic
-    for topic in ('/lidar/points', '/camera/image_raw', '/gps/fix', '/imu/data'):
-        for info in graph.peer.get_subscriptions_info_by_topic(topic):
-            assert info.qos_profile.reliability == Reliability.BEST_EFFORT, topic
-
-
 def test_a_worker_that_dies_takes_its_node_down_with_a_message(graph, weights):
     node = graph.make(PerceptionNode, weights=weights)
     assert node.start()
@@ -232,7 +207,8 @@ def test_without_perception_every_sweep_still_makes_a_grid_and_its_points_once(g
     cells = messages.cost_grid_from_msg(grid)
     # The box stands 9 to 13 m ahead of the LiDAR and 2 to 3.8 m to the left.
     column, row = ((np.array((11.0, 2.9)) - cells.origin_xy_m) / cells.resolution_m).astype(int)
-    assert (cells.data[row - 9 : row + 9, column - 20 : column + 20] == 100).any()
+    around = slice(row - 9, row + 9), slice(column - 20, column + 20)
+    assert (cells.data[around] == 100).any()
 
 
 def test_a_sweep_waits_for_the_tracks_of_its_stamp(graph, rng):

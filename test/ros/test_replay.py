@@ -144,6 +144,16 @@ def test_the_recorded_output_holds_an_answer_to_every_sweep_and_what_is_needed_t
     assert contents.counts['/costmap_filter_info'] == 1
 
 
+def test_results_stand_in_the_output_at_the_time_of_what_they_are_about(replayed, tiny_bag):
+    begin_ns = bag.contents_of(tiny_bag).begin_ns
+    for topic, _, data, log_ns in bag.read_messages(replayed.out / 'output'):
+        assert log_ns >= begin_ns, topic
+        if topic in ('/detections', '/path_cost', '/tracks', '/obstacle_points', '/signs_2d'):
+            assert log_ns == stamp_of(data), topic
+        if topic in ('/label_info', '/costmap_filter_info'):
+            assert log_ns == begin_ns, topic
+
+
 def test_a_replay_ends_with_the_absolute_paths_of_its_results_and_leaves_no_process(replayed):
     lines = replayed.done.stdout.strip().splitlines()
     for name in ('summary.json', 'overview.png', 'output'):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second of a made-up drive, small enough to go through DDS in a test."""
 
+from mmperception.datatypes import CameraModel, GpsFix, Image, PointCloud, Pose
 from mmperception.geometry import transform_from, transform_from_yaw
 from mmperception.recording import Event, Mounting, Recording
-from mmperception.types import CameraModel, GpsFix, Image, PointCloud, Pose
 import numpy as np
 
 BEGIN_NS = 1_700_000_000_123_456_789

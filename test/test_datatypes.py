@@ -3,8 +3,7 @@
 
 from dataclasses import FrozenInstanceError, replace
 
-from mmperception.recording import Truth
-from mmperception.types import (
+from mmperception.datatypes import (
     CameraModel,
     CameraView,
     CostGrid,
@@ -17,6 +16,7 @@ from mmperception.types import (
     Pose,
     Tracks,
 )
+from mmperception.recording import Truth
 import numpy as np
 import pytest
 
