@@ -13,12 +13,14 @@ import re
 import sqlite3
 import struct
 
+from rclpy.qos import DurabilityPolicy
+
 try:
     import rosbag2_py
 except ImportError:
     rosbag2_py = None
 try:
-    import rosbags
+    import rosbags.rosbag2
 except ImportError:
     rosbags = None
 
@@ -209,6 +211,7 @@ class Rosbag2Writer:
 
     def add_topic(self, topic, type_name, is_latched):
         """Announce a topic; returns what `write` takes."""
+        _definitions_folder(type_name.partition('/')[0])  # rosbag2 would only warn
         fields = {'name': topic, 'type': type_name, 'serialization_format': 'cdr'}
         try:  # since Iron a topic has a number, since Jazzy its QoS is an object
             metadata = rosbag2_py.TopicMetadata(
@@ -249,6 +252,14 @@ def _rosbag2_qos(is_latched):
     return qos.transient_local() if is_latched else qos.durability_volatile()
 
 
+def _is_offered_latched(profiles):
+    """Read QoS profiles as YAML text (Humble), or as objects without getters (Jazzy)."""
+    if isinstance(profiles, str):
+        return 'durability: 1' in profiles
+    policies = map(rosbag2_py.convert_rclcpp_qos_to_rclpy_qos, profiles)
+    return any(policy.durability == DurabilityPolicy.TRANSIENT_LOCAL for policy in policies)
+
+
 class Rosbag2Reader:
     """A bag by the distribution's rosbag2_py."""
 
@@ -263,12 +274,13 @@ class Rosbag2Reader:
             topic = entry.topic_metadata
             self.topics[topic.name] = topic.type
             self.counts[topic.name] = entry.message_count
-            offered = str(topic.offered_qos_profiles).lower()
-            if 'durability: 1' in offered or 'transient_local' in offered:
+            if _is_offered_latched(topic.offered_qos_profiles):
                 self.latched.add(topic.name)
 
     def messages(self, topics):
         """Yield (topic, type, data, log_ns) in log order."""
+        if topics is not None and not topics:
+            return  # an empty filter would let everything through
         reader = rosbag2_py.SequentialReader()
         reader.open(
             rosbag2_py.StorageOptions(uri=self._path, storage_id=''),

@@ -4,10 +4,11 @@
 from importlib import import_module
 from itertools import chain
 import os
+import re
 import shutil
 
 from mmperception.config import from_mapping, LidarConfig
-from mmperception.ros import bag, messages
+from mmperception.ros import bag, bag_storage, messages
 from mmperception.ros.mcap_scan import is_whole, last_readable_ns
 from mmperception.ros.recording import write_recording
 import numpy as np
@@ -139,6 +140,7 @@ def test_only_the_asked_topics_are_read(drive):
     assert not list(bag.read_messages(drive, {'/nothing'}))
 
 
+@pytest.mark.skipif(bag_storage.rosbags is None, reason='rosbag2_py writes its own version')
 def test_the_metadata_is_of_a_version_that_humble_reads(drive):
     (info,) = yaml.safe_load((drive / 'metadata.yaml').read_text()).values()
     assert (info['version'], info['storage_identifier']) == (8, 'mcap')
@@ -185,7 +187,8 @@ def test_every_type_that_the_nodes_publish_can_be_recorded(tmp_path):
             package, _, name = type_name.partition('/msg/')
             kind = getattr(import_module(f'{package}.msg'), name)
             writer.write_message(f'/topic_{number}', kind(), number)
-    assert tuple(bag.contents_of(tmp_path / 'out').topics.values()) == OUTPUT_TYPES
+    found = {f'/topic_{number}': type_name for number, type_name in enumerate(OUTPUT_TYPES)}
+    assert bag.contents_of(tmp_path / 'out').topics == found
 
 
 def test_a_latched_topic_of_the_nodes_is_recorded_as_such(tmp_path):
@@ -282,13 +285,17 @@ def test_a_text_file_is_called_no_bag_and_not_truncated(tmp_path, name):
         bag.contents_of(tmp_path / name)
 
 
-def test_a_damaged_chunk_is_an_error_that_names_the_bag(drive, tmp_path):
+def test_a_damaged_index_is_an_error_that_names_the_bag_or_nothing_is_lost(drive, tmp_path):
     (file,) = drive.glob('*.mcap')
     whole = bytearray(file.read_bytes())
     whole[-200:-60] = bytes(140)
     (tmp_path / 'x.mcap').write_bytes(whole)
-    with pytest.raises(ValueError, match=r'x\.mcap: cannot be read as a bag'):
-        list(bag.read_messages(tmp_path / 'x.mcap'))
+    try:
+        found = list(bag.read_messages(tmp_path / 'x.mcap'))
+    except ValueError as error:
+        assert re.search(r'x\.mcap: cannot be read as a bag', str(error))
+    else:  # rosbag2_py reads on without the index
+        assert found == list(bag.read_messages(drive))
 
 
 @pytest.mark.parametrize('name', ['absent', 'empty'])
