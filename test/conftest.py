@@ -2,6 +2,7 @@
 """What all tests share: marks that skip with a reason, the real data, one thread for torch."""
 
 import importlib.util
+import logging
 import os
 from pathlib import Path
 
@@ -24,6 +25,14 @@ def pytest_collection_modifyitems(items):
         for mark, skip in absent.items():
             if item.get_closest_marker(mark):
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def heard_loggers():
+    """Let `caplog` hear the package where the pytest plugins of launch forbid loggers to speak."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split('.')[0] == 'mmperception' and isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 @pytest.fixture(scope='session')

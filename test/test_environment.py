@@ -121,6 +121,7 @@ def set_up(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'STAMPS', venv / 'set_up')
     monkeypatch.setattr(module, 'LOG', venv / 'set_up' / 'log.txt')
     monkeypatch.setattr(module, 'PYTHON', venv / 'bin' / 'python')
+    monkeypatch.delenv('ROS_DISTRO', raising=False)  # as on a machine without ROS
     return module
 
 

@@ -32,6 +32,7 @@ def run(workspace, *command):
     """Run a command in a workspace, with what was installed there in front."""
     prefix = workspace / 'install' / 'mmperception'
     packages = [str(path) for path in prefix.glob('lib/python*/site-packages')]
+    packages.append(os.environ.get('PYTHONPATH', ''))
     environment = {**os.environ, 'PATH': BESIDE_PYTHON, 'PYTHONPATH': os.pathsep.join(packages)}
     return subprocess.run(
         list(map(str, command)),
