@@ -11,9 +11,17 @@ answered `success=false`. Subclasses say what to do in `configure`, `activate`, 
 import logging
 import threading
 
+from lifecycle_msgs.msg import Transition
 from mmperception.ros.parameters import declare_config
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
+# A lifecycle manager asks by number.
+TRANSITIONS = {
+    Transition.TRANSITION_CONFIGURE: 'configure',
+    Transition.TRANSITION_CLEANUP: 'cleanup',
+    Transition.TRANSITION_ACTIVATE: 'activate',
+    Transition.TRANSITION_DEACTIVATE: 'deactivate',
+}
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -110,10 +118,12 @@ class ManagedNode(LifecycleNode):
             try:
                 return change_state(request, response)
             except Exception as error:  # rclpy's own exception type is private
-                wish = request.transition.label or f'transition {request.transition.id}'
-                self.get_logger().error(
-                    f'{wish} is not possible in state {self.state}: {sentence_of(error)}'
-                )
+                asked = request.transition
+                wish = asked.label or TRANSITIONS.get(asked.id, f'transition {asked.id}')
+                hint = sentence_of(error)
+                if wish == 'configure':
+                    hint = 'set autostart to false where a lifecycle manager starts this node'
+                self.get_logger().error(f'{wish} is not possible in state {self.state}: {hint}')
                 response.success = False
                 return response
 

@@ -91,12 +91,12 @@ class Graph:
             sleep(0.01)
         return True
 
-    def request(self, node_name, label):
-        """Ask for a lifecycle transition; return whether it succeeded."""
+    def request(self, node_name, label='', number=0):
+        """Ask for a lifecycle transition, by name or number; return whether it succeeded."""
         client = self.peer.create_client(ChangeState, f'{node_name}/change_state')
         assert client.wait_for_service(TIMEOUT_S)
         request = ChangeState.Request()
-        request.transition.label = label
+        request.transition.label, request.transition.id = label, number
         future = client.call_async(request)
         assert self.wait(future.done), f'{node_name} did not answer {label}'
         return future.result().success

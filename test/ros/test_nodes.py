@@ -7,6 +7,7 @@ import sys
 from autoware_perception_msgs.msg import TrackedObjects
 from diagnostic_msgs.msg import DiagnosticArray
 from graph import Graph, save_weights, Sensors
+from lifecycle_msgs.msg import Transition
 from mmperception.ros import messages
 from mmperception.ros.diagnostics import values_of
 from mmperception.ros.headers import ns_from_time
@@ -155,6 +156,17 @@ def test_an_impossible_transition_is_answered_no_and_the_node_lives(graph, weigh
     assert graph.request(name, 'activate')
     assert not graph.request(name, 'activate')
     assert node.state == 'active'
+
+
+def test_a_manager_on_a_node_that_started_by_itself_is_answered_no_with_what_to_change(
+    graph, weights, capfd
+):
+    node = graph.make(PerceptionNode, weights=weights)
+    assert node.start()
+    assert not graph.request('perception', number=Transition.TRANSITION_CONFIGURE)
+    assert node.state == 'active'
+    sentence = 'configure is not possible in state active: set autostart to false'
+    assert sentence in capfd.readouterr().err
 
 
 def test_unreadable_weights_fail_the_transition_and_the_node_can_be_asked_again(graph, tmp_path):
