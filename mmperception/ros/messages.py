@@ -2,8 +2,9 @@
 """
 Messages to the package's types and back, nothing else: the one door for all converters.
 
-Here are GPS, IMU, poses and the cost grid; clouds, images, objects and truth have files of their
-own and are passed on. Nothing is ever guessed: what a message does not know becomes None.
+Here are GPS, IMU, poses and the cost grid; clouds, images, objects, markers and truth have
+files of their own and are passed on. Nothing is ever guessed: what a message does not know
+becomes None.
 Source: sensor_msgs, nav_msgs, tf2_msgs.
 """
 
@@ -30,11 +31,11 @@ from mmperception.ros.image_messages import (
     msg_from_camera_model,
     msg_from_image,
 )
+from mmperception.ros.marker_messages import msg_from_markers
 from mmperception.ros.object_messages import (
     detections_from_msg,
     msg_from_classes,
     msg_from_detections,
-    msg_from_markers,
     msg_from_tracks,
     tracks_from_msg,
     uuid_from_track,
