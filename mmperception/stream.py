@@ -17,6 +17,7 @@ from operator import attrgetter
 JUMP_NS = 1_000_000_000
 # Intervals remembered for the rhythm, and how many are needed before it is believed.
 WINDOW, ENOUGH = 50, 10
+time_of = attrgetter('time_ns')
 # Beyond this many usual periods an interval is called a gap.
 GAP_PERIODS = 2.5
 
@@ -71,6 +72,40 @@ class Entry:
     is_late: bool = False
 
 
+class Rhythm:
+    """The last intervals of an input, sorted beside their order: asked with every message."""
+
+    def __init__(self):
+        self._intervals, self._sorted = deque(), []
+
+    def __len__(self):
+        return len(self._sorted)
+
+    def add(self, interval_ns):
+        """Take one interval and forget the oldest beyond the window."""
+        self._intervals.append(interval_ns)
+        insort(self._sorted, interval_ns)
+        if len(self._intervals) > WINDOW:
+            del self._sorted[bisect_left(self._sorted, self._intervals.popleft())]
+
+    def clear(self):
+        """Forget all intervals."""
+        self._intervals.clear()
+        self._sorted.clear()
+
+    def usual_ns(self):
+        """Return the median interval."""
+        return self._sorted[len(self._sorted) // 2]
+
+    def shortest_ns(self):
+        """Return the shortest interval."""
+        return self._sorted[0]
+
+    def span_ns(self):
+        """Return the time that the intervals cover together."""
+        return sum(self._sorted)
+
+
 class Stream:
     """The messages of one input that may still be matched, oldest first."""
 
@@ -86,7 +121,7 @@ class Stream:
         self._capacity = capacity
         self._entries = []
         self._stamps = deque(maxlen=4 * capacity)  # to know a duplicate after it was used
-        self._intervals = deque(maxlen=WINDOW)
+        self._rhythm = Rhythm()
 
     def __len__(self):
         return len(self._entries)
@@ -132,18 +167,15 @@ class Stream:
     def _judge_step(self, step_ns, elapsed_ns):
         if step_ns - elapsed_ns > JUMP_NS and step_ns > JUMP_NS:
             self.count('jump', step_ns)
-        elif len(self._intervals) >= ENOUGH and step_ns > GAP_PERIODS * self._usual_period_ns():
+        elif len(self._rhythm) >= ENOUGH and step_ns > GAP_PERIODS * self._rhythm.usual_ns():
             self.count('gap', step_ns)
-
-    def _usual_period_ns(self):
-        return sorted(self._intervals)[len(self._intervals) // 2]
 
     def note(self, stamp_ns, payload, now_ns):
         """Make an entry of a message that passed `inspect`, without buffering it."""
         time_ns = stamp_ns + self.spec.offset_ns
         if self.newest_ns is None or time_ns > self.newest_ns:
             if self.newest_ns is not None:
-                self._intervals.append(time_ns - self.newest_ns)
+                self._rhythm.add(time_ns - self.newest_ns)
             self.newest_ns = time_ns
         self._stamps.append(stamp_ns)
         self.arrived_ns, self.is_silent = now_ns, False
@@ -151,7 +183,10 @@ class Stream:
 
     def keep(self, entry):
         """Put an entry into the buffer, where `nearest` finds it."""
-        insort(self._entries, entry, key=attrgetter('time_ns'))
+        if not self._entries or entry.time_ns >= self._entries[-1].time_ns:
+            self._entries.append(entry)  # nearly always
+        else:
+            insort(self._entries, entry, key=time_of)
         if len(self._entries) > self._capacity:
             self._discard(1, 'overflow')
 
@@ -166,7 +201,7 @@ class Stream:
         )
 
     def _index(self, time_ns):
-        return bisect_left(self._entries, time_ns, key=attrgetter('time_ns'))
+        return bisect_left(self._entries, time_ns, key=time_of)
 
     def forget_before(self, time_ns):
         """Drop what no pivot after `time_ns` can choose: all but the last at or before it."""
@@ -182,7 +217,7 @@ class Stream:
         """Forget every message and the time line; counts stay."""
         self._discard(len(self._entries), reason)
         self._stamps.clear()
-        self._intervals.clear()
+        self._rhythm.clear()
         self.newest_ns = self.arrived_ns = None
         self.is_silent = False
 
@@ -195,19 +230,19 @@ class Stream:
         """
         if self.spec.min_period_ns:
             return self.spec.min_period_ns
-        if len(self._intervals) < ENOUGH:
+        if len(self._rhythm) < ENOUGH:
             return 0
-        shortest_ns = min(self._intervals)
-        return shortest_ns // 2 if shortest_ns > 0.7 * self._usual_period_ns() else 0
+        shortest_ns = self._rhythm.shortest_ns()
+        return shortest_ns // 2 if shortest_ns > 0.7 * self._rhythm.usual_ns() else 0
 
     def statistics(self):
         """Return what /diagnostics says about this input."""
         skews = sorted(self.skews_ns)
-        span_ns = sum(self._intervals)
+        span_ns = self._rhythm.span_ns()
         return {
             'received': self.received,
             'matched': self.matched,
-            'rate_hz': 1e9 * len(self._intervals) / span_ns if span_ns else 0.0,
+            'rate_hz': 1e9 * len(self._rhythm) / span_ns if span_ns else 0.0,
             'newest_stamp_ns': self._stamps[-1] if self._stamps else None,
             'skew_p50_ns': skews[len(skews) // 2] if skews else None,
             'skew_max_ns': skews[-1] if skews else None,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mmperception bench`: latency per stage, with the machine that it was measured on."""
+"""`mmperception bench`: latency per stage, or the synchroniser; with the machine it ran on."""
 
 import json
 from pathlib import Path
 
+from mmperception.cli import WrongUse
+from mmperception.cli.bench_sync import run_sync
 from mmperception.cli.settings import add_settings, config_of
 
 NUM_FRAMES = 20
@@ -13,15 +15,33 @@ SIMULATED_S = 0.3
 
 def add_arguments(parser):
     """Declare the options."""
-    parser.add_argument('what', nargs='?', default='frame', choices=['frame'])
+    parser.add_argument(
+        'what',
+        nargs='?',
+        default='frame',
+        choices=['frame', 'sync'],
+        help='frame: every stage of a frame (default); sync: the synchroniser alone',
+    )
     parser.add_argument('--bag', help='take the frames of this bag; default: simulated ones')
-    parser.add_argument('--seconds', type=float, help='how long (default: 200 frames)')
+    parser.add_argument(
+        '--seconds', type=float, help='how long (default: 200 frames; sync: 60 s of messages)'
+    )
     parser.add_argument('--json', metavar='FILE', help='write the figures here too')
     add_settings(parser)
 
 
 def run(args):
-    """Measure and print."""
+    """Measure, print, and write."""
+    if args.seconds is not None and not args.seconds > 0:
+        raise WrongUse('--seconds must be positive')
+    result = run_sync(args) if args.what == 'sync' else run_frame(args)
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=2, default=float) + '\n')
+    return 0
+
+
+def run_frame(args):
+    """Measure the stages of frames and print them; return the figures."""
     from mmperception.cost import CostMapper
     from mmperception.evaluation.latency import describe_machine, measure_frames
     from mmperception.pipeline import load_perceiver
@@ -47,9 +67,7 @@ def run(args):
         'latency_ms': stages,
     }
     _print(result)
-    if args.json:
-        Path(args.json).write_text(json.dumps(result, indent=2, default=float) + '\n')
-    return 0
+    return result
 
 
 def _settings(bag):
