@@ -81,7 +81,7 @@ def box_title(detections, index):
     """Return the words at a box: class, track where there is one, score."""
     track = detections.track_id[index]
     number = f' {track}' if track >= 0 else ''
-    return f'{CLASSES[detections.label[index]]}{number}  {detections.score[index]:.2f}'
+    return f'{CLASSES[detections.label[index]]}{number} {detections.score[index]:.2f}'
 
 
 def cut_at_near_plane(start, end):

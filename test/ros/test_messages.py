@@ -163,7 +163,7 @@ def test_markers_of_an_object_keep_their_number_whatever_its_place_in_the_array(
     later = detections().select(np.array([False, True]))
     alone = markers_of(replace(later, track_id=np.array([17])), Tracks.empty(1, 'odom'))
     assert ('boxes', 17) in both and ('boxes', 17) in alone
-    assert both['names', 17].text == 'vehicle 17  0.90'
+    assert both['names', 17].text == 'vehicle 17 0.90'
     (untracked,) = (number for name, number in both if name == 'boxes' and number != 17)
     assert untracked < 0
 
