@@ -51,9 +51,13 @@ class CameraConfig:
     tolerance_ms: float = option(60.0, 'ms', 'Largest distance of an image to the sweep.')
     required: bool = option(False, '', 'Drop sweeps that have no image of this camera.')
     rectified: bool = option(False, '', 'The image is rectified: use P and no distortion.')
+    max_pixels: int = option(
+        40_000_000, 'pixels', 'Larger images are refused as broken, before they are unpacked.'
+    )
 
     def __post_init__(self):
         _check_choices(self, 'cameras.NAME.')
+        _require(self.max_pixels > 0, 'cameras.NAME.max_pixels: must be positive')
         _require(self.tolerance_ms > 0, 'cameras.NAME.tolerance_ms: must be positive')
 
 

@@ -431,3 +431,7 @@ class CostGrid:
 
     def __post_init__(self):
         check_array('data', self.data, (-1, -1), np.int8)
+        if not 0 < self.resolution_m < np.inf:
+            raise ValueError(f'resolution_m: {self.resolution_m} is no size of a cell')
+        if not np.isfinite(self.origin_xy_m).all():
+            raise ValueError(f'origin_xy_m: {self.origin_xy_m} is not finite')

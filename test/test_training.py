@@ -7,6 +7,7 @@ from mmperception.decode import decode_boxes
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
 from mmperception.tensors import CameraInput, Inputs, make_batch
+from mmperception.training import loop
 from mmperception.training.augment import cut_objects, paste_objects, thin_points, turn_scene
 from mmperception.training.config import load, TrainConfig
 from mmperception.training.data import SceneBatches
@@ -17,6 +18,11 @@ from mmperception.training.targets import bev_targets, camera_targets, stack_tar
 import numpy as np
 import pytest
 import torch
+
+needs_new_torch = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split('.')[:2])) < loop.OLDEST_TORCH,
+    reason='training needs torch 2.11',
+)
 
 CONFIG = NetworkConfig()
 GRID = BevGrid(x_min_m=0.0, y_min_m=-12.8, cell_m=0.2, num_x=128, num_y=128)
@@ -163,6 +169,13 @@ def test_a_batch_is_a_function_of_seed_and_index():
     assert not torch.equal(a.pillar_cell, one[8][0].pillar_cell)
 
 
+def test_an_old_torch_is_refused_with_the_version_that_is_needed(monkeypatch):
+    monkeypatch.setattr(loop.torch, '__version__', '2.1.2+cu121')
+    with pytest.raises(ValueError, match=r'needs 2\.11 or later, this is 2\.1\.2'):
+        Trainer(TrainConfig(), 'unused', [])
+
+
+@needs_new_torch
 def test_one_scene_is_learnt_in_seconds():
     # Half the picture and a nearer window than elsewhere: a step costs a fifth.
     grid, config = (
@@ -197,6 +210,7 @@ def test_one_scene_is_learnt_in_seconds():
     assert np.abs(best[1][:2] - (8, -2)).max() < 0.3
 
 
+@needs_new_torch
 def test_killed_run_resumes_where_it_was(tmp_path):
     scene = replace(make_scene(), pixels=make_scene().pixels[:32])
     train = TrainConfig(steps=3, batch_size=1, window_m=(12.8, 12.8), workers=0)

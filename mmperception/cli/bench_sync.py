@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mmperception bench sync`: our synchroniser beside that of message_filters, where it is."""
 
+from importlib.util import find_spec
+
 SECONDS, REPEATS = 60.0, 3
 COLUMNS = {
     'us_mean': 'us/msg',
@@ -37,18 +39,17 @@ def run_sync(args):
 
 
 def _contestants():
+    """Return (name, what makes one for a case); the peer where a distribution brings it."""
     from mmperception.evaluation.sync_benchmark import OurContestant, PIVOT
-    from mmperception.ros import message_filters_contestant as peer
+
+    if find_spec('message_filters') is None:
+        return [('mmperception', OurContestant)]
+    from mmperception.ros.message_filters_contestant import MessageFiltersContestant
 
     def make_peer(case):
-        return peer.MessageFiltersContestant(
-            PIVOT, case.inputs, case.queue, case.tolerance_ms / 1e3
-        )
+        return MessageFiltersContestant(PIVOT, case.inputs, case.queue, case.tolerance_ms / 1e3)
 
-    contestants = [('mmperception', OurContestant)]
-    if peer.ApproximateTimeSynchronizer is not None:
-        contestants.append(('message_filters', make_peer))
-    return contestants
+    return [('mmperception', OurContestant), ('message_filters', make_peer)]
 
 
 def _measured(case, make, seconds):

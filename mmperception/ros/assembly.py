@@ -214,7 +214,7 @@ class FrameAssembler:
         kind = Image if settings.transport == 'raw' else CompressedImage
         info = self._info(name)
         model = camera_model_from_msg(info, settings.rectified)
-        image = image_from_msg(_message(payload, kind))
+        image = image_from_msg(_message(payload, kind), settings.max_pixels)
         camera_from_base = transform_from(eye_offset_from_msg(info, settings.rectified))
         camera_from_base = camera_from_base @ self._extrinsic(
             model.frame_id, self.config.base_frame, image.stamp_ns

@@ -27,6 +27,7 @@ NANOSECOND_FIELDS = ('t', 'offset_time')
 NS_PER_UNIT = {'s': 1_000_000_000, 'us': 1_000, 'ns': 1}
 # A point further than this from its header in time is a wrong unit, not a slow sensor.
 MAX_POINT_AGE_NS = 10_000_000_000
+TOO_FAR = 2 * MAX_POINT_AGE_NS
 
 
 def cloud_from_msg(msg, config):
@@ -153,7 +154,8 @@ def _intensity(records, scale):
     name = _first_of(records, INTENSITY_FIELDS)
     if name is None:
         return None
-    values = np.nan_to_num(records[name].astype(np.float32), posinf=0.0, neginf=0.0)
+    with np.errstate(over='ignore'):  # what no float32 holds is no intensity either
+        values = np.nan_to_num(records[name].astype(np.float32), posinf=0.0, neginf=0.0)
     if not scale:
         scale = _intensity_scale(records.dtype[name], values.max(initial=0.0))
     if scale != 1:
@@ -223,11 +225,15 @@ def _after_stamp(values, ns_per_unit, stamp_ns, is_relative):
     stamp = stamp_ns / ns_per_unit
     is_near = abs(float(values[0]) - stamp) * ns_per_unit < MAX_POINT_AGE_NS
     is_absolute = not is_relative or (is_near and stamp_ns > 2 * MAX_POINT_AGE_NS)
-    if values.dtype.kind in 'iu':
-        time_ns = values.astype(np.int64) * ns_per_unit
-        return time_ns - stamp_ns if is_absolute else time_ns
+    # Bounded before the cast: what does not fit into int64 would come back as any number.
     offset = stamp if is_absolute else 0.0
-    return np.rint((values.astype(np.float64) - offset) * ns_per_unit).astype(np.int64)
+    with np.errstate(over='ignore'):
+        roughly_ns = (values.astype(np.float64) - offset) * ns_per_unit
+    roughly_ns = np.clip(roughly_ns, -TOO_FAR, TOO_FAR)
+    if values.dtype.kind not in 'iu':
+        return np.rint(roughly_ns).astype(np.int64)
+    exact_ns = values.astype(np.int64) * ns_per_unit - (stamp_ns if is_absolute else 0)
+    return np.where(np.abs(roughly_ns) < TOO_FAR, exact_ns, TOO_FAR)
 
 
 def msg_from_cloud(cloud):

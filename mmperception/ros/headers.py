@@ -7,6 +7,7 @@ geometry_msgs.
 """
 
 import array
+import math
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
@@ -71,6 +72,34 @@ def quaternion_array(message):
     return np.array((message.x, message.y, message.z, message.w), np.float64)
 
 
+def finite_array(name, values, shape, dtype=np.float32):
+    """
+    Return numbers of a message as an array.
+
+    Parameters
+    ----------
+    name : str
+        Of the field, for the error.
+    values : nested sequence of float
+        What the message holds.
+    shape : tuple of int
+        One entry may be -1.
+    dtype : type
+        In which they must be finite: 1e308 is not in float32.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not finite.
+
+    """
+    with np.errstate(over='ignore'):
+        numbers = np.array(values, np.float64).astype(dtype).reshape(shape)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f'{name}: holds a value that is not finite')
+    return numbers
+
+
 def pose_from_yaw(center, yaw_rad):
     """Return the geometry_msgs/Pose of an upright box."""
     half = 0.5 * float(yaw_rad)
@@ -83,7 +112,7 @@ def pose_from_yaw(center, yaw_rad):
 def yaw_from_quaternion(message):
     """Return the heading (rad) of a geometry_msgs/Quaternion."""
     x, y, z, w = message.x, message.y, message.z, message.w
-    return float(np.arctan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z))
+    return math.atan2(2 * (w * z + x * y), w * w + x * x - y * y - z * z)
 
 
 def transform_message(a_from_b):

@@ -10,14 +10,16 @@ Source: sensor_msgs/image_encodings.hpp; binning and region of interest as in im
 import struct
 
 import cv2
+from mmperception.config import CameraConfig
 from mmperception.datatypes import CameraModel, Image
 from mmperception.ros.headers import big_field, header_from, ns_from_time
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image as ImageMsg
 
-# Larger pictures are refused as broken: 128 megapixels.
-MAX_PIXELS = 1 << 27
+MAX_PIXELS = CameraConfig().max_pixels
+# No two cameras of a rig are that far apart.
+FAR_M = 1000.0
 # encoding: (channels as they lie in memory, bytes of one, OpenCV conversion to RGB)
 ENCODINGS = {
     'rgb8': (3, 1, None),
@@ -53,9 +55,16 @@ PNG_BEGIN, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 JPEG_SIZE_MARKERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def image_from_msg(msg):
+def image_from_msg(msg, max_pixels=MAX_PIXELS):
     """
     Read an Image or CompressedImage.
+
+    Parameters
+    ----------
+    msg : sensor_msgs.msg.Image or sensor_msgs.msg.CompressedImage
+        Raw, JPEG or PNG.
+    max_pixels : int
+        What claims to be larger is refused before memory is taken.
 
     Raises
     ------
@@ -63,19 +72,19 @@ def image_from_msg(msg):
         If the encoding is unknown or the picture is not what it says; names the field.
 
     """
-    pixels = _decompress(msg) if hasattr(msg, 'format') else _unpack(msg)
+    pixels = (_decompress if hasattr(msg, 'format') else _unpack)(msg, max_pixels)
     return Image(
         stamp_ns=ns_from_time(msg.header.stamp), frame_id=msg.header.frame_id, pixels=pixels
     )
 
 
-def _unpack(msg):
+def _unpack(msg, max_pixels):
     if msg.encoding not in ENCODINGS:
         raise ValueError(f'encoding: {msg.encoding!r} is none of {", ".join(ENCODINGS)}')
     channels, size, conversion = ENCODINGS[msg.encoding]
     H, W = msg.height, msg.width
-    if not 0 < H * W <= MAX_PIXELS:
-        raise ValueError(f'width x height: {W} x {H} pixels, expected 1 to {MAX_PIXELS}')
+    if not 0 < H * W <= max_pixels:
+        raise ValueError(f'width x height: {W} x {H} pixels, expected 1 to {max_pixels}')
     if msg.step < W * channels * size:
         raise ValueError(
             f'step: {msg.step} bytes are too few for a row of {W} pixels {msg.encoding}'
@@ -106,12 +115,12 @@ def _convert(pixels, conversion, msg):
         ) from error
 
 
-def _decompress(msg):
+def _decompress(msg, max_pixels):
     data = bytes(msg.data)
     width, height = _size_of(data, msg.format)
-    if not 0 < width * height <= MAX_PIXELS:
+    if not 0 < width * height <= max_pixels:
         raise ValueError(
-            f'data: the picture claims {width} x {height} pixels, expected 1 to {MAX_PIXELS}'
+            f'data: the picture claims {width} x {height} pixels, expected 1 to {max_pixels}'
         )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -243,11 +252,24 @@ def eye_offset_from_msg(msg, rectified):
     Return (3,) metres by which a rectified camera's P shifts points before projection.
 
     The second camera of a stereo pair has it (P[3] = -focal x baseline); 0 for all others.
+
+    Raises
+    ------
+    ValueError
+        If P cannot be inverted or is not finite.
+
     """
     P = np.array(msg.p).reshape(3, 4)
     if not rectified or not P[0, 0]:
         return np.zeros(3)
-    return np.linalg.solve(P[:, :3], P[:, 3])
+    try:
+        with np.errstate(all='ignore'):
+            offset_m = np.linalg.solve(P[:, :3], P[:, 3])
+    except np.linalg.LinAlgError:
+        offset_m = np.full(3, np.nan)
+    if not (np.abs(offset_m) < FAR_M).all():
+        raise ValueError(f'P: no camera matrix: {P.tolist()}')
+    return offset_m
 
 
 def msg_from_camera_model(model, stamp_ns):

@@ -5,13 +5,8 @@ The Python ApproximateTimeSynchronizer of message_filters, for `mmperception ben
 It takes messages without a node; only their header is looked at. Source: ros2/message_filters.
 """
 
+from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from mmperception.ros.headers import header_from, ns_from_time
-from std_msgs.msg import Header
-
-try:
-    from message_filters import ApproximateTimeSynchronizer, SimpleFilter
-except ImportError:  # wheels without a distribution
-    ApproximateTimeSynchronizer = None
 
 
 class _Stamped:
@@ -20,7 +15,7 @@ class _Stamped:
     __slots__ = ('header',)
 
     def __init__(self, stamp_ns):
-        self.header: Header = header_from(stamp_ns, '')
+        self.header = header_from(stamp_ns, '')
 
 
 class MessageFiltersContestant:

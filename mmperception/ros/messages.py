@@ -138,7 +138,7 @@ def msg_from_fix(fix):
 
 def imu_from_msg(msg):
     """
-    Read an Imu; an orientation that is not given (REP 145) is None.
+    Read an Imu; an orientation that is not given (REP 145), or is none, is None.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def imu_from_msg(msg):
 
     """
     orientation = quaternion_array(msg.orientation)
-    is_given = msg.orientation_covariance[0] != -1 and np.linalg.norm(orientation) > 0.5
+    is_given = msg.orientation_covariance[0] != -1 and is_rotation(orientation)
     rate, acceleration = array_from(msg.angular_velocity), array_from(msg.linear_acceleration)
     for name, value in (('angular_velocity', rate), ('linear_acceleration', acceleration)):
         if not np.isfinite(value).all():
@@ -159,6 +159,13 @@ def imu_from_msg(msg):
         linear_acceleration=acceleration,
         orientation=orientation if is_given else None,
     )
+
+
+def is_rotation(quaternion):
+    """Tell whether four numbers are near enough to a unit quaternion to be meant as one."""
+    if not (np.abs(quaternion) <= 2).all():  # NaN and infinity too
+        return False
+    return abs(np.linalg.norm(quaternion) - 1) < 0.5
 
 
 def msg_from_imu(sample):
@@ -193,8 +200,19 @@ def pose_from_msg(msg):
 
 
 def twist_from_msg(msg):
-    """Return forward speed (m/s) and yaw rate (rad/s) of an Odometry message."""
-    return msg.twist.twist.linear.x, msg.twist.twist.angular.z
+    """
+    Return forward speed (m/s) and yaw rate (rad/s) of an Odometry message.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not finite.
+
+    """
+    twist = msg.twist.twist.linear.x, msg.twist.twist.angular.z
+    if not np.isfinite(twist).all():
+        raise ValueError(f'twist: {twist} is not finite')
+    return twist
 
 
 def msg_from_transforms(transforms):
@@ -252,7 +270,7 @@ def cost_grid_from_msg(msg):
     Raises
     ------
     ValueError
-        If it holds another number of cells than it says.
+        If it holds another number of cells than it says, or its geometry is none.
 
     """
     shape = msg.info.height, msg.info.width

@@ -7,6 +7,8 @@ is stable and can be read back. Twists of tracks are in the axes of the header's
 Source: vision_msgs 4.1, autoware_perception_msgs 1.x.
 """
 
+import re
+
 from autoware_perception_msgs.msg import (
     ObjectClassification,
     Shape,
@@ -18,6 +20,7 @@ from geometry_msgs.msg import PoseWithCovariance, TwistWithCovariance
 from mmperception.datatypes import CLASSES, Detections, Tracks
 from mmperception.ros.headers import (
     array_from,
+    finite_array,
     header_from,
     ns_from_time,
     pose_from_yaw,
@@ -47,6 +50,8 @@ CLASS_OF_AUTOWARE = {
     ObjectClassification.BICYCLE: 'cyclist',
     ObjectClassification.MOTORCYCLE: 'cyclist',
 }
+# What fits into 64 bits; `isdigit` would let foreign digits through.
+TRACK_NUMBER = re.compile('[0-9]{1,18}')
 # Variance of what is not observed (vertical speed, turn rate): large, never 0.
 UNOBSERVED = 1e3
 # UUID version 8 (RFC 9562, own content): 6 bytes of name, then 7 bytes of track number.
@@ -111,14 +116,22 @@ def box_detection(header, pose, size, hypotheses, object_id):
 
 
 def boxes_from_msgs(messages):
-    """Return center, size (N, 3) and yaw (N,) float32 of Detection3D messages."""
+    """
+    Return center, size (N, 3) and yaw (N,) float32 of Detection3D messages.
+
+    Raises
+    ------
+    ValueError
+        If a box is not finite.
+
+    """
     center = [array_from(one.bbox.center.position) for one in messages]
     size = [array_from(one.bbox.size) for one in messages]
     yaw = [yaw_from_quaternion(one.bbox.center.orientation) for one in messages]
     return (
-        np.array(center, np.float32).reshape(-1, 3),
-        np.array(size, np.float32).reshape(-1, 3),
-        np.array(yaw, np.float32),
+        finite_array('bbox.center.position', center, (-1, 3)),
+        finite_array('bbox.size', size, (-1, 3)),
+        finite_array('bbox.center.orientation', yaw, (-1,)),
     )
 
 
@@ -129,7 +142,7 @@ def detections_from_msg(msg):
     Raises
     ------
     ValueError
-        If a detection has no class of ours.
+        If a detection has no class of ours, or a number in it is not finite.
 
     """
     best = []
@@ -145,15 +158,17 @@ def detections_from_msg(msg):
         center=center,
         size=size,
         yaw=yaw,
-        score=np.array([result.hypothesis.score for result in best], np.float32),
+        score=finite_array('score', [result.hypothesis.score for result in best], (-1,)),
         label=np.array([CLASSES.index(r.hypothesis.class_id) for r in best], np.int64),
-        covariance=np.array([r.pose.covariance for r in best], np.float64).reshape(-1, 6, 6),
+        covariance=finite_array(
+            'covariance', [r.pose.covariance for r in best], (-1, 6, 6), np.float64
+        ),
         track_id=np.array([_number(one.id) for one in msg.detections], np.int64),
     )
 
 
 def _number(text):
-    return int(text) if text.isdigit() else -1
+    return int(text) if TRACK_NUMBER.fullmatch(text) else -1
 
 
 def uuid_from_track(track_id):
@@ -205,27 +220,40 @@ def _kinematics(tracks, i):
 
 
 def tracks_from_msg(msg):
-    """Read the Tracks of TrackedObjects."""
+    """
+    Read the Tracks of TrackedObjects.
+
+    Raises
+    ------
+    ValueError
+        If a number in them is not finite.
+
+    """
     kinematics = [one.kinematics for one in msg.objects]
     poses = [k.pose_with_covariance for k in kinematics]
     twists = [k.twist_with_covariance for k in kinematics]
     labels = [CLASSES.index(_class_of(one)) for one in msg.objects]
-    pose_covariance = np.array([p.covariance for p in poses], np.float64)
-    twist_covariance = np.array([t.covariance for t in twists], np.float64).reshape(-1, 6, 6)
+    covariances = [[p.covariance for p in poses], [t.covariance for t in twists]]
+    pose_covariance, twist_covariance = (
+        finite_array('covariance', one, (-1, 6, 6), np.float64) for one in covariances
+    )
     center = [array_from(p.pose.position) for p in poses]
     size = [array_from(one.shape.dimensions) for one in msg.objects]
+    yaw = [yaw_from_quaternion(p.pose.orientation) for p in poses]
     velocity = [array_from(t.twist.linear)[:2] for t in twists]
     return Tracks(
         stamp_ns=ns_from_time(msg.header.stamp),
         frame_id=msg.header.frame_id,
         track_id=np.array([track_from_uuid(one.object_id) for one in msg.objects], np.int64),
-        center=np.array(center, np.float32).reshape(-1, 3),
-        size=np.array(size, np.float32).reshape(-1, 3),
-        yaw=np.array([yaw_from_quaternion(p.pose.orientation) for p in poses], np.float32),
-        velocity=np.array(velocity, np.float32).reshape(-1, 2),
-        score=np.array([one.existence_probability for one in msg.objects], np.float32),
+        center=finite_array('position', center, (-1, 3)),
+        size=finite_array('dimensions', size, (-1, 3)),
+        yaw=finite_array('orientation', yaw, -1),
+        velocity=finite_array('twist', velocity, (-1, 2)),
+        score=finite_array(
+            'existence_probability', [one.existence_probability for one in msg.objects], -1
+        ),
         label=np.array(labels, np.int64),
-        pose_covariance=pose_covariance.reshape(-1, 6, 6),
+        pose_covariance=pose_covariance,
         velocity_covariance=np.ascontiguousarray(twist_covariance[:, :2, :2]),
         is_stationary=np.array([k.is_stationary for k in kinematics], np.bool_),
     )

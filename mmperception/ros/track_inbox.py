@@ -72,7 +72,7 @@ class TrackInbox:
         Returns
         -------
         Tracks or None
-            None when they did not come.
+            None when they did not come, or are broken.
 
         """
         with self._condition:
@@ -81,8 +81,19 @@ class TrackInbox:
                     break
                 self._condition.wait(POLL_S)
             message = self._answers.get(stamp_ns)
-            self.num_missing += message is None
-        return None if message is None else tracks_from_msg(message)
+        tracks = None if message is None else self._read(message)
+        self.num_missing += tracks is None
+        return tracks
+
+    def _read(self, message):
+        """Return the Tracks of a message; of a broken one None, for the grid must go on."""
+        try:
+            return tracks_from_msg(message)
+        except ValueError as error:
+            self.node.get_logger().error(
+                f'tracks left out: {error}; mend their publisher', throttle_duration_sec=5.0
+            )
+            return None
 
     def _is_over(self, stamp_ns, deadline_ns):
         """Tell whether the tracks are here, will not come, or are waited for no longer."""

@@ -25,12 +25,22 @@ SAVE_EVERY_S = 120.0
 # The average moves every few steps: every step would cost a tenth of the step on a CPU.
 EMA_EVERY, EMA_DECAY = 4, 0.98
 CLIP_NORM = 10.0
+# Its fused optimiser is the first that is as fast on a CPU; nodes and evaluation run from 2.1 on.
+OLDEST_TORCH = (2, 11)
+
+
+def check_torch():
+    """Raise ValueError where torch is too old to train with."""
+    version = tuple(int(part) for part in torch.__version__.split('.')[:2])
+    if version < OLDEST_TORCH:
+        raise ValueError(f'torch: training needs 2.11 or later, this is {torch.__version__}')
 
 
 class Trainer:
     """One run in one folder: `run(on_step)` trains to the end and writes `weights.safetensors`."""
 
     def __init__(self, train, out, real, device='cpu'):
+        check_torch()
         self.train, self.out, self.device = train, Path(out), torch.device(device)
         self.config = NetworkConfig(fusion=train.fusion)
         torch.manual_seed(train.seed)

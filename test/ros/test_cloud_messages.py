@@ -283,3 +283,13 @@ def test_reading_agrees_with_the_distributions_own_reader():
     ours = cloud_from_msg(msg, LidarConfig())
     np.testing.assert_array_equal(theirs['x'], ours.points[:, 0])
     np.testing.assert_array_equal(theirs['ring'], ours.ring)
+
+
+@pytest.mark.parametrize('late', [1e300, -1e300, 1e12])
+def test_point_times_that_no_clock_has_are_refused_not_wrapped_around(late):
+    times = np.zeros(3)
+    times[1] = late
+    fields = [(name, 4 * i, 'f4', POINTS[:, i]) for i, name in enumerate('xyz')]
+    msg = cloud_msg([*fields, ('time', 12, 'f8', times)], 20)
+    with pytest.raises(ValueError, match='time puts points'):
+        cloud_from_msg(msg, LidarConfig(time_unit='s'))

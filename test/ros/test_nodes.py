@@ -4,7 +4,7 @@
 import subprocess
 import sys
 
-from autoware_perception_msgs.msg import TrackedObjects
+from autoware_perception_msgs.msg import TrackedObject, TrackedObjects
 from diagnostic_msgs.msg import DiagnosticArray
 from graph import Graph, save_weights, Sensors
 from lifecycle_msgs.msg import Transition
@@ -233,6 +233,22 @@ def test_a_sweep_waits_for_the_tracks_of_its_stamp(graph, rng):
     assert not graph.wait(lambda: graph.heard['path_cost'], timeout_s=0.5)
     tracks.publish(TrackedObjects(header=messages.header_from(BEGIN_NS, 'odom')))
     assert graph.wait(lambda: graph.heard['path_cost'])
+
+
+def test_broken_tracks_cost_the_classes_but_never_the_grid(graph, rng, capfd):
+    path_cost = PathCost(graph, mode='replay')
+    tracks = graph.peer.create_publisher(TrackedObjects, 'tracks', 10)
+    assert graph.wait(path_cost.node.tracks.is_fed)
+    assert graph.wait(lambda: tracks.get_subscription_count() == 1)
+    broken = TrackedObject()
+    broken.shape.dimensions.x = float('nan')
+    header = messages.header_from(BEGIN_NS, 'odom')
+    tracks.publish(TrackedObjects(header=header, objects=[broken]))
+    path_cost.sensors.move()
+    path_cost.sensors.play(1, rng, kinds=('PointCloud',))
+    assert graph.wait(lambda: graph.heard['path_cost'])
+    assert path_cost.node.tracks.num_missing == 1
+    assert 'tracks left out: dimensions: holds a value' in capfd.readouterr().err
 
 
 def test_without_odometry_there_is_no_grid_and_no_points_and_the_report_says_why(graph, rng):
