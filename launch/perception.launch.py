@@ -21,6 +21,7 @@ GENERAL = {
     'namespace': ('', 'Namespace of nodes and topics.'),
     'use_sim_time': ('false', 'true: take time from /clock, as for a played bag.'),
     'two_processes': ('false', 'true: one process for each node, false: one for both.'),
+    'enclave': ('/', 'SROS 2 enclave of the process, used when security is switched on.'),
     'log_level': ('info', 'debug, info, warn, error or fatal.'),
 }
 # Parameters that have an argument of their own; empty leaves them to the parameter file.
@@ -59,7 +60,10 @@ def start_nodes(context):
             namespace=LaunchConfiguration('namespace'),
             parameters=[LaunchConfiguration('params_file'), settings],
             remappings=[*topics, *others.items()],
-            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+            ros_arguments=[
+                *('--log-level', LaunchConfiguration('log_level')),
+                *('--enclave', LaunchConfiguration('enclave')),
+            ],
             output='screen',
         )
         for executable in (['perception_node', 'path_cost_node'] if is_split else ['perception'])
