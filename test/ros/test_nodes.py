@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both nodes over real DDS: what comes out for what goes in, and how they start and stop."""
 
+from pathlib import Path
+import re
 import subprocess
 import sys
+import threading
 
 from autoware_perception_msgs.msg import TrackedObject, TrackedObjects
 from diagnostic_msgs.msg import DiagnosticArray
@@ -143,6 +146,25 @@ def test_a_node_goes_round_its_states_and_frees_its_subscriptions(graph, weights
     assert graph.wait(lambda: graph.peer.count_publishers('detections') == 0)
     assert graph.request(name, 'shutdown')
     assert node.state == 'finalized'
+
+
+def resident_mb():
+    (size,) = re.findall(r'VmRSS:\s+(\d+) kB', Path('/proc/self/status').read_text())
+    return int(size) / 1024
+
+
+@pytest.mark.parametrize('node_type', [PerceptionNode, PathCostNode])
+def test_going_round_the_states_again_and_again_leaves_nothing_behind(graph, weights, node_type):
+    node = graph.make(node_type, weights=weights)
+    sizes = []
+    for _ in range(25):
+        assert node.start()
+        node.stop()
+        assert node.state == 'unconfigured'
+        sizes.append((resident_mb(), threading.active_count()))
+    (early_mb, early_threads), (late_mb, late_threads) = sizes[9], sizes[-1]
+    assert late_threads == early_threads
+    assert late_mb < 1.02 * early_mb
 
 
 @pytest.mark.parametrize('node_type', [PerceptionNode, PathCostNode])
