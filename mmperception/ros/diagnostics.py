@@ -19,6 +19,9 @@ OK, WARN, ERROR, STALE = (
     DiagnosticStatus.STALE,
 )
 WINDOW = 200
+# Clocks on one robot agree far better than this.
+FUTURE_MS = 1000.0
+FUTURE = 'stamped {:.0f} ms in the future: set the clocks of sensor and robot (PTP, NTP, /clock)'
 # An input whose newest message is older is called late.
 LATE_MS = 1000.0
 
@@ -63,19 +66,43 @@ class Counts:
 
 
 class Meter:
-    """What one input does: how many messages, how often, how old the newest is."""
+    """
+    What one input does: how many messages, how often, how old the newest is.
 
-    def __init__(self):
+    Parameters
+    ----------
+    is_live : bool
+        Whether stamps should lie in the past; a player sends some inputs ahead of their time.
+
+    """
+
+    def __init__(self, is_live):
+        self._is_live = is_live
         self.received = 0
         self.newest_ns, self._arrivals_ns = None, deque(maxlen=WINDOW)
         self.extra = {}  # further values
         self._dropped, self._faults = Counts(), Counts()
+        self._farthest_ms = 0.0  # into the future
 
     def add(self, stamp_ns, now_ns):
-        """Note a message of this stamp that came now, both on the node's clock."""
+        """
+        Note a message of this stamp that came now, both on the node's clock.
+
+        Returns
+        -------
+        float
+            Milliseconds by which it is stamped in the future; 0 when it is not.
+
+        """
         self.received += 1
         self.newest_ns = stamp_ns
         self._arrivals_ns.append(now_ns)
+        ahead_ms = (stamp_ns - now_ns) / 1e6
+        if not self._is_live or ahead_ms < FUTURE_MS:
+            return 0.0
+        self.fault('future')
+        self._farthest_ms = max(self._farthest_ms, ahead_ms)
+        return ahead_ms
 
     def refuse(self, reason):
         """Note that the last message could not be used."""
@@ -118,6 +145,8 @@ class Meter:
         values.update(self._dropped.values('dropped'))
         for kind, count in self._faults.items():
             values[f'fault.{kind}.count'] = count
+        if self._farthest_ms:
+            values['fault.future.max_ms'] = self._farthest_ms
         for kind, fault in faults.items():
             values[f'fault.{kind}.count'] = fault.count
             values[f'fault.{kind}.max_ms'] = fault.max_ns / 1e6
@@ -125,10 +154,11 @@ class Meter:
         level, message = self._judge(values)
         return status(name, level, message, values)
 
-    @staticmethod
-    def _judge(values):
+    def _judge(self, values):
         if 'age_ms' not in values:
             return STALE, 'nothing received'
+        if self._is_live and values['age_ms'] < -FUTURE_MS:
+            return WARN, FUTURE.format(-values['age_ms'])
         if values['age_ms'] > LATE_MS:
             return WARN, f'the newest is {values["age_ms"]:.0f} ms old'
         return OK, 'receiving'

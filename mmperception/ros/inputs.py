@@ -15,6 +15,7 @@ from mmperception.ros import diagnostics, qos
 from mmperception.ros.assembly import LIDAR, make_synchronizer
 from mmperception.ros.lifecycle import sentence_of
 from mmperception.ros.stamps import stamp_of
+from mmperception.ros.working_node import LOG_PERIOD_S
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix, PointCloud2
 
@@ -57,7 +58,8 @@ class Inputs:
         self.node, self.assembler, self.put = node, assembler, put
         self.inputs = inputs_of(node.config)
         self.synchronizer = make_synchronizer(node.config)
-        self.meters = {one.name: diagnostics.Meter() for one in self.inputs}
+        is_live = not node.is_replay
+        self.meters = {one.name: diagnostics.Meter(is_live) for one in self.inputs}
         self._subscriptions = [self._subscribe(one) for one in self.inputs]
 
     def destroy(self):
@@ -99,22 +101,37 @@ class Inputs:
 
     def _store(self, name, data):
         stamp_ns = stamp_of(data)
-        self.meters[name].add(stamp_ns, self._now_ns())
+        self._note(name, stamp_ns)
         self._hand_over(self.synchronizer.add(name, stamp_ns, data, monotonic_ns()))
+
+    def _note(self, name, stamp_ns):
+        ahead_ms = self.meters[name].add(stamp_ns, self._now_ns())
+        if ahead_ms:
+            self.node.get_logger().warning(
+                f'{name} is {diagnostics.FUTURE.format(ahead_ms)}',
+                throttle_duration_sec=LOG_PERIOD_S,
+            )
 
     def _hand_over(self, sets):
         for matched in sets:
             self.put(matched)
 
     def _observe(self, name, data):
-        self.meters[name].add(stamp_of(data), self._now_ns())
+        stamp_ns = stamp_of(data)
+        self._note(name, stamp_ns)
+        if stamp_ns <= 0 and not name.endswith('/camera_info'):  # calibration holds at any time
+            self._leave_out(name, 'zero_stamp', 'its header has no stamp; mend its driver')
+            return
         try:
             self.assembler.observe(name, data)
         except (ValueError, LookupError) as error:
-            self.meters[name].refuse('bad_message')
-            self.node.get_logger().warning(
-                f'{name} left out: {sentence_of(error)}', throttle_duration_sec=5.0
-            )
+            self._leave_out(name, 'bad_message', sentence_of(error))
+
+    def _leave_out(self, name, reason, sentence):
+        self.meters[name].refuse(reason)
+        self.node.get_logger().warning(
+            f'{name} left out: {sentence}', throttle_duration_sec=LOG_PERIOD_S
+        )
 
     def _now_ns(self):
         return self.node.get_clock().now().nanoseconds

@@ -20,7 +20,7 @@ from nav2_msgs.msg import CostmapFilterInfo
 from nav_msgs.msg import OccupancyGrid, Odometry
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import Image, NavSatFix, PointCloud2
 from tiny_drive import BEGIN_NS, CAMERA, PERIOD_NS
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
@@ -127,6 +127,36 @@ def test_without_transforms_a_frame_is_dropped_counted_and_named_and_the_node_li
     )
     assert not graph.heard['detections']
     assert node.state == 'active'
+
+
+def test_a_sensor_whose_clock_is_an_hour_ahead_is_named_with_how_far(graph, weights, rng, capfd):
+    node = graph.make(PerceptionNode, weights=weights, mode='live', use_sim_time=True)
+    graph.listen('/diagnostics', DiagnosticArray)
+    assert node.start()
+    sensors = Sensors(graph)
+    sensors.wait_for(sensors.sweeps, sensors.clock)
+    sensors.tell_time(BEGIN_NS - 3_600_000_000_000)
+    assert graph.wait(lambda: node.get_clock().now().nanoseconds > 0)
+    sensors.sweep(0, rng)
+    name = 'perception: lidar/points'
+    assert graph.wait(lambda: 'fault.future.count' in level_of(graph, name)[1])
+    message, values = level_of(graph, name)
+    assert message.startswith('stamped 3600000 ms in the future: set the clocks')
+    assert (values['fault.future.count'], values['fault.future.max_ms']) == (1, 3_600_000)
+    assert 'lidar is stamped 3600000 ms in the future' in capfd.readouterr().err
+
+
+def test_a_fix_without_a_stamp_is_left_out_and_counted(graph, weights, capfd):
+    node = graph.make(PerceptionNode, weights=weights, mode='replay')
+    graph.listen('/diagnostics', DiagnosticArray)
+    assert node.start()
+    sensors = Sensors(graph)
+    sensors.wait_for(sensors.fixes)
+    sensors.fixes.publish(NavSatFix(latitude=49.0, longitude=8.4))
+    name = 'perception: gps/fix'
+    assert graph.wait(lambda: level_of(graph, name)[1].get('dropped.zero_stamp') == 1)
+    assert 'gps left out: its header has no stamp' in capfd.readouterr().err
+    assert node.assembler.ego.fix(BEGIN_NS) is None
 
 
 def test_a_node_goes_round_its_states_and_frees_its_subscriptions(graph, weights):
