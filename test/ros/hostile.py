@@ -101,7 +101,8 @@ def compressed(random):
     for _ in range(random.randint(0, 6)):
         data[random.randrange(len(data))] = random.randrange(256)
     if random.random() < 0.3:
-        del data[random.randrange(len(data)) :]
+        begin = random.randrange(len(data))
+        del data[begin:]
     msg = CompressedImage(format=random.choice(('jpeg', 'png', '', 'tiff', 'compressedDepth')))
     msg.data = array.array('B', bytes(data))
     return msg

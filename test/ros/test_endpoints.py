@@ -16,6 +16,8 @@ BEST_EFFORT = Reliability.BEST_EFFORT, Durability.VOLATILE
 RELIABLE = Reliability.RELIABLE, Durability.VOLATILE
 LATCHED = Reliability.RELIABLE, Durability.TRANSIENT_LOCAL
 CAMERAS = {'camera_names': ['front', 'rear'], 'cameras__rear__transport': 'compressed'}
+# A name that no other test uses: the graph may still hold nodes of a process that was killed.
+NAMESPACE = 'contract'
 NODES = {'perception': PerceptionNode, 'path_cost': PathCostNode}
 
 # (node, topic): (type, quality of service). One line for each row of the contract.
@@ -62,19 +64,19 @@ OF_EVERY_NODE = {'/rosout', '/parameter_events'}
 
 @pytest.fixture(scope='module')
 def graph(tmp_path_factory):
-    """Both nodes, active, in the namespace `robot`."""
+    """Both nodes, active, in a namespace of their own."""
     graph = Graph()
     weights = str(save_weights(tmp_path_factory.mktemp('weights')))
     for node_type in NODES.values():
-        node = graph.make(node_type, namespace='robot', weights=weights, **CAMERAS)
+        node = graph.make(node_type, namespace=NAMESPACE, weights=weights, **CAMERAS)
         assert node.start()
     yield graph
     graph.close()
 
 
 def full(topic):
-    """Return the resolved name of a topic of a node in the namespace `robot`."""
-    return topic if topic.startswith('/') else f'/robot/{topic}'
+    """Return the resolved name of a topic of a topic in that namespace."""
+    return topic if topic.startswith('/') else f'/{NAMESPACE}/{topic}'
 
 
 @pytest.mark.parametrize(('table', 'is_output'), [(PUBLISHED, True), (HEARD, False)])
@@ -92,7 +94,7 @@ def test_every_endpoint_has_the_type_and_quality_of_service_of_the_contract(
             )
             for _, topic in table
             for info in look(full(topic))
-            if info.node_namespace == '/robot'
+            if info.node_namespace == f'/{NAMESPACE}'
         }
 
     graph.wait(lambda: found() == table, timeout_s=5.0)
@@ -109,8 +111,8 @@ def test_the_nodes_have_no_topic_beside_the_contract(graph, table, is_output):
     )
     for node in NODES:
         own = {full(topic) for name, topic in table if name == node}
-        names = {name for name, _ in by_node(node, '/robot')} - OF_EVERY_NODE
-        beyond = {name for name in names if not name.startswith(f'/robot/{node}/')}
+        names = {name for name, _ in by_node(node, f'/{NAMESPACE}')} - OF_EVERY_NODE
+        beyond = {name for name in names if not name.startswith(f'/{NAMESPACE}/{node}/')}
         assert beyond == own
 
 

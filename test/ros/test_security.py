@@ -9,6 +9,8 @@ from mmperception.ros.path_cost_node import PathCostNode
 from mmperception.ros.perception_node import PerceptionNode
 import pytest
 
+# A name that no other test uses: the graph may still hold nodes of a process that was killed.
+NAMESPACE = 'secured'
 POLICY = Path(__file__).parents[2] / 'config' / 'sros2_policy.xml'
 # Heard with use_sim_time, with another transport, or by rclpy itself.
 ALSO_HEARD = {
@@ -19,11 +21,11 @@ ALSO_HEARD = {
 
 @pytest.fixture(scope='module')
 def graph(tmp_path_factory):
-    """Both nodes, active, with their defaults."""
+    """Both nodes, active, with their defaults but for the namespace."""
     graph = Graph()
     weights = str(save_weights(tmp_path_factory.mktemp('weights')))
     for node_type in (PerceptionNode, PathCostNode):
-        assert graph.make(node_type, weights=weights).start()
+        assert graph.make(node_type, weights=weights, namespace=NAMESPACE).start()
     yield graph
     graph.close()
 
@@ -43,7 +45,8 @@ def test_the_policy_is_what_the_node_has(graph, node):
     peer = graph.peer
 
     def has(look):
-        return {name for name, _ in look(node, '/')}
+        names = (name for name, _ in look(node, f'/{NAMESPACE}'))
+        return {name.removeprefix(f'/{NAMESPACE}') for name in names}
 
     assert graph.wait(lambda: '/tf_static' in has(peer.get_subscriber_names_and_types_by_node))
     published = has(peer.get_publisher_names_and_types_by_node)
