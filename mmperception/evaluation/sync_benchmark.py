@@ -177,10 +177,9 @@ def measure(case, contestant, loops):
     -------
     dict
         `us_mean` CPU microseconds per message, `us_p99` and `us_max` by the clock on the wall;
-        `sets`, the `pivots` that have a complete
-        optimum and how many of these were `matched`; `wrong` sets; `skew_ms` and
-        `worst_skew_ms` of what was matched, `optimal_skew_ms`; `resumed_ms`: of the looped
-        streams, from the jump to the first set after it (None: never).
+        `sets`, the `pivots` that have a complete optimum and how many of these were `matched`;
+        `wrong` sets; `skew_ms` and `worst_skew_ms` of what was matched, `optimal_skew_ms`;
+        `resumed_ms`: of looped streams, from the jump to the first set after it (None: never).
 
     """
     best = best_matches(case, loops[0])

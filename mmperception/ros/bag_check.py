@@ -182,12 +182,12 @@ class BagCheck:
         if not self._has(info_topic):
             raise ValueError(f'no calibration on {info_topic}')
         info = deserialize_message(self.streams[info_topic].first, CameraInfo)
-        model = camera_model_from_msg(info, self.config.camera(name).rectified)
+        settings = self.config.camera(name)
+        model = camera_model_from_msg(info, settings.rectified)
         self._models[name] = model
-        kind = Image if self.config.camera(name).transport == 'raw' else CompressedImage
-        height, width, _ = image_from_msg(
-            deserialize_message(self.streams[topic].first, kind)
-        ).pixels.shape
+        kind = Image if settings.transport == 'raw' else CompressedImage
+        msg = deserialize_message(self.streams[topic].first, kind)
+        height, width, _ = image_from_msg(msg, settings.max_pixels).pixels.shape
         if (width, height) != (model.width, model.height):
             raise ValueError(
                 f'the image is {width}x{height} but camera_info says {model.width}x{model.height}'

@@ -67,7 +67,7 @@ def _jpeg(data):
     """Return a serialised Image as a serialised CompressedImage; None when it is unreadable."""
     msg = deserialize_message(data, Image)
     try:
-        pixels = messages.image_from_msg(msg).pixels
+        pixels = messages.image_from_msg(msg, max_pixels=len(msg.data)).pixels
     except ValueError:
         return None
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]

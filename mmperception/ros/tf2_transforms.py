@@ -71,8 +71,10 @@ class Tf2Buffer:
                 return self._at(target, source, stamp_ns)
             except LookupError as error:
                 newest_ns = self._newest_ns_of(target, source)
-                if newest_ns is None or newest_ns >= stamp_ns:
+                if newest_ns is None:
                     raise
+                if newest_ns >= stamp_ns:  # too old, or it came since it was asked for
+                    return self._at(target, source, stamp_ns)
                 if monotonic() >= deadline:
                     ahead_ns = stamp_ns - newest_ns
                     if ahead_ns > extrapolate_ns:

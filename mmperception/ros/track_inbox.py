@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from mmperception.ros import qos
 from mmperception.ros.headers import ns_from_time
 from mmperception.ros.messages import tracks_from_msg
+from mmperception.ros.working_node import LOG_PERIOD_S
 
 KEPT = 32
 POLL_S = 0.005
@@ -91,7 +92,8 @@ class TrackInbox:
             return tracks_from_msg(message)
         except ValueError as error:
             self.node.get_logger().error(
-                f'tracks left out: {error}; mend their publisher', throttle_duration_sec=5.0
+                f'tracks left out: {error}; mend their publisher',
+                throttle_duration_sec=LOG_PERIOD_S,
             )
             return None
 
