@@ -102,10 +102,14 @@ class SyncConfig:
     lidar_timeout_ms: float = option(
         500.0, 'ms', 'Without a sweep for this long a camera becomes the pivot.'
     )
+    silent_after_ms: float = option(
+        1000.0, 'ms', 'An input is called silent after this long, a slow one after 2.5 periods.'
+    )
     buffer: int = option(64, 'messages', 'Most messages kept for each input.')
 
     def __post_init__(self):
         _require(self.max_wait_ms > 0, 'sync.max_wait_ms: must be positive')
+        _require(self.silent_after_ms > 0, 'sync.silent_after_ms: must be positive')
         _require(self.buffer >= 2, 'sync.buffer: must be at least 2')
 
 

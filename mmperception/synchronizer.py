@@ -4,9 +4,10 @@ Group stamped streams around the LiDAR sweep, integer nanoseconds, nothing of RO
 
 For each pivot and input independently the message nearest in time is taken, the earlier on a
 tie, inside the input's tolerance; a message may serve two pivots. A set is given out when every
-input is settled: it has passed the pivot, or no later message could be nearer, or the wait is
-over. Missing inputs are named, never waited for without end. With the LiDAR silent, a camera
-becomes the pivot. Callers act on the returned sets outside the lock.
+input is settled: it has passed the pivot (where messages come out of order: so far that none can
+be nearer), or its rhythm says that no later message could be nearer, or the wait is over. Missing
+inputs are named, never waited for without end. With the LiDAR silent, a camera becomes the pivot.
+Callers act on the returned sets outside the lock.
 """
 
 from bisect import insort
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 import logging
 from operator import attrgetter
 from threading import Lock
+from typing import NamedTuple
 
-from mmperception.stream import Entry, Fault, InputSpec, JUMP_NS, Stream
+from mmperception.stamp_watch import Fault, JUMP_NS
+from mmperception.stream import Entry, InputSpec, Stream
 
 __all__ = ['Fault', 'InputSpec', 'MatchedSet', 'Stamped', 'Synchronizer']
 
@@ -28,16 +31,16 @@ logger = logging.getLogger(__name__)
 STALL_NS, STALL_POLLS = 1_000_000_000, 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stamped:
+# Named tuples and plain slots: a frozen dataclass takes microseconds to make, and these are made
+# with every message or sweep.
+class Stamped(NamedTuple):
     """A message as it was added."""
 
     stamp_ns: int
     payload: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MatchedSet:
+class MatchedSet(NamedTuple):
     """
     A pivot and what belongs to it.
 
@@ -69,18 +72,14 @@ class MatchedSet:
     waited_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Pending:
+    time_ns: int
     stream: Stream
     entry: Entry
 
-    @property
-    def time_ns(self):
-        return self.entry.time_ns
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Closed:
+class _Closed(NamedTuple):
     time_ns: int
     closed_ns: int
     skew_ns: dict
@@ -128,6 +127,7 @@ class Synchronizer:
         self._streams = {spec.name: Stream(spec, buffer) for spec in (pivot, *inputs)}
         self._pivot = self._streams[pivot.name]
         self._inputs = [self._streams[name] for name in names[1:]]
+        self._required = [spec.name for spec in inputs if spec.required]
         self._fallback = self._streams.get(fallback_pivot)
         self._is_live = mode == 'live'
         self._max_wait_ns, self._fallback_after_ns = max_wait_ns, fallback_after_ns
@@ -163,10 +163,12 @@ class Synchronizer:
             verdict = stream.inspect(stamp_ns, now_ns)
             sets = []
             if verdict == 'jump':
-                sets = self._change_time_line(stream, stamp_ns + stream.spec.offset_ns, now_ns)
-            if verdict != 'drop':
+                sets = self._change_time_line(stream, stamp_ns + stream.offset_ns, now_ns)
+            if verdict == 'keep' or verdict == 'jump':
                 self._keep(stream, stamp_ns, payload, now_ns)
-            return sets + self._settle(now_ns)
+            else:
+                stream.dropped[verdict] += 1
+            return sets + self._settle(now_ns) if self._pending else sets
 
     def poll(self, now_ns):
         """Return the sets whose wait is over; call it every few milliseconds."""
@@ -206,22 +208,28 @@ class Synchronizer:
             return dict(self._resets)
 
     def _keep(self, stream, stamp_ns, payload, now_ns):
-        time_ns = stamp_ns + stream.spec.offset_ns
+        time_ns = stamp_ns + stream.offset_ns
         if self._first_ns is None:
             self._first_ns = (now_ns, time_ns)
-        is_pivot = stream is self._pivot or self._takes_over(stream, time_ns, now_ns)
-        entry = stream.note(stamp_ns, payload, now_ns)
-        if stream is self._pivot:
+        is_sweep = stream is self._pivot
+        is_pivot = is_sweep or (
+            stream is self._fallback and self._takes_over(stream, time_ns, now_ns)
+        )
+        stream.note(stamp_ns, now_ns)
+        stream.is_silent = False
+        entry = Entry(time_ns, stamp_ns, payload, now_ns)
+        if is_sweep:
             self._take_back(time_ns)
         else:
             stream.keep(entry)
-            self._note_late(stream, entry, now_ns)
+            if time_ns < stream.late_before_ns:
+                self._note_late(stream, entry, now_ns)
         if is_pivot:
-            self._await(_Pending(stream=stream, entry=entry))
+            self._await(_Pending(time_ns, stream, entry))
 
     def _await(self, pending):
         if self._last_time_ns is not None and pending.time_ns <= self._last_time_ns:
-            pending.stream.count('late', self._last_time_ns - pending.time_ns)
+            pending.stream.faults.note('late', self._last_time_ns - pending.time_ns)
             pending.stream.dropped['late'] += 1
             return
         insort(self._pending, pending, key=attrgetter('time_ns'))
@@ -235,14 +243,12 @@ class Synchronizer:
                 return
             used_ns = closed.skew_ns.get(name, tolerance_ns + 1)
             if (abs(skew_ns), skew_ns) < (abs(used_ns), used_ns):
-                stream.count('late', now_ns - closed.closed_ns)
+                stream.faults.note('late', now_ns - closed.closed_ns)
                 entry.is_late = True
                 return
 
     def _takes_over(self, stream, time_ns, now_ns):
-        """Tell whether this camera message is a pivot because the LiDAR is silent."""
-        if stream is not self._fallback:
-            return False
+        """Tell whether a message of the fallback is a pivot because the LiDAR is silent."""
         if self._is_live:
             heard_ns = self._pivot.arrived_ns
             since_ns = now_ns - (self._first_ns[0] if heard_ns is None else heard_ns)
@@ -264,7 +270,9 @@ class Synchronizer:
     def _change_time_line(self, stream, time_ns, now_ns):
         """Settle what waits on the old time line; a pivot's jump begins the new one."""
         sets = self._close_all(now_ns)
-        is_pivot = stream is self._pivot or self._takes_over(stream, stream.newest_ns, now_ns)
+        is_pivot = stream is self._pivot or (
+            stream is self._fallback and self._takes_over(stream, stream.newest_ns, now_ns)
+        )
         stream.clear('jump')
         if is_pivot:
             self._resets['jump'] += 1
@@ -277,6 +285,7 @@ class Synchronizer:
             is_old = time_ns is None or (stream.newest_ns or 0) > time_ns + JUMP_NS
             if is_old:
                 stream.clear('reset')
+            stream.late_before_ns = 0
         self._closed.clear()
         self._last_time_ns = self._first_ns = None
 
@@ -287,10 +296,11 @@ class Synchronizer:
             return
         self._has_stalled = True
         for stream in self._inputs:
-            if not self._has_passed(stream, self._pending[0].time_ns):
+            if not stream.has_passed(self._pending[0].time_ns):
                 stream.is_silent = True
 
     def _settle(self, now_ns):
+        """Close the oldest pivots as far as they are settled."""
         sets = []
         while self._pending and self._is_settled(self._pending[0], now_ns):
             sets += self._close(self._pending.pop(0), now_ns)
@@ -307,11 +317,18 @@ class Synchronizer:
             return True
         if self._is_kept_for_lidar(pending):
             return False
-        return all(
-            self._is_input_settled(stream, pending.time_ns)
-            for stream in self._inputs
-            if stream is not pending.stream
-        )
+        time_ns = pending.time_ns
+        for stream in self._inputs:
+            # The commonest answer first: this is asked with every message.
+            newest_ns = stream.newest_ns
+            has_passed = newest_ns is not None and newest_ns >= time_ns
+            if has_passed and (not stream.disorder_ns or stream.is_final(time_ns)):
+                continue
+            if stream is pending.stream:
+                continue
+            if not self._is_input_settled(stream, time_ns):
+                return False
+        return True
 
     def _is_kept_for_lidar(self, pending):
         """In replay an image waits for the next: a LiDAR that is back may have its moment."""
@@ -321,76 +338,70 @@ class Synchronizer:
         return self._fallback.newest_ns <= pending.time_ns
 
     def _is_input_settled(self, stream, time_ns):
-        if self._has_passed(stream, time_ns):
-            return True
         if self._is_live:
             return self._is_next_too_far(stream, time_ns)
         limit_ns = time_ns + stream.spec.tolerance_ns
         return stream.is_silent and (self._has_stalled or self._world_is_beyond(limit_ns))
 
     @staticmethod
-    def _has_passed(stream, time_ns):
-        return stream.newest_ns is not None and stream.newest_ns >= time_ns
-
-    @staticmethod
     def _is_next_too_far(stream, time_ns):
         """Tell whether the next message cannot be nearer than the newest, or not near enough."""
         period_ns = stream.period_ns()
-        if not period_ns or stream.newest_ns is None:
+        if not period_ns or stream.newest_ns is None or stream.disorder_ns:
             return False
-        ahead_ns = stream.newest_ns + period_ns - time_ns
         behind_ns = time_ns - stream.newest_ns
-        return ahead_ns >= min(behind_ns, stream.spec.tolerance_ns + 1)
+        ahead_ns = period_ns - behind_ns
+        return ahead_ns >= behind_ns or ahead_ns > stream.spec.tolerance_ns
 
     def _world_is_beyond(self, time_ns):
-        return any(self._has_passed(stream, time_ns) for stream in self._streams.values())
+        return any(stream.has_passed(time_ns) for stream in self._streams.values())
 
     def _close(self, pending, now_ns):
         """Choose the members of a pivot; an empty list when a required one is missing."""
-        members, missing, skew_ns = {}, {}, {}
+        time_ns, used, members, missing, skew_ns = pending.time_ns, [], {}, {}, {}
         if pending.stream is not self._pivot:
             missing[self._pivot.spec.name] = 'silent'
         for stream in self._inputs:
-            name, entry = stream.spec.name, stream.nearest(pending.time_ns)
-            members[name] = None
-            distance_ns = None if entry is None else entry.time_ns - pending.time_ns
+            name, entry = stream.spec.name, stream.nearest(time_ns)
             if entry is None:
-                missing[name] = 'nothing received'
-            elif abs(distance_ns) > stream.spec.tolerance_ns:
-                missing[name] = f'nearest is {distance_ns / 1e6:+.1f} ms away'
+                members[name], missing[name] = None, 'nothing received'
+            elif abs(entry.time_ns - time_ns) > stream.spec.tolerance_ns:
+                distance_ns = entry.time_ns - time_ns
+                stream.distances_ns.append(distance_ns)
+                members[name], missing[name] = None, f'nearest is {distance_ns / 1e6:+.1f} ms away'
             else:
-                members[name], skew_ns[name] = entry, distance_ns
-        self._last_time_ns = pending.time_ns
-        self._closed.append(_Closed(time_ns=pending.time_ns, closed_ns=now_ns, skew_ns=skew_ns))
-        sets = self._give_out(pending, members, missing, skew_ns, now_ns)
-        for stream in self._inputs:
-            stream.forget_before(pending.time_ns)
-        return sets
-
-    def _give_out(self, pending, members, missing, skew_ns, now_ns):
-        lacking = [s.spec.name for s in self._inputs if s.spec.required and s.spec.name in missing]
+                skew_ns[name] = entry.time_ns - time_ns
+                stream.distances_ns.append(skew_ns[name])
+                members[name] = Stamped(entry.stamp_ns, entry.payload)
+                used.append((stream, entry))
+            reach_ns = abs(skew_ns.get(name, stream.spec.tolerance_ns + 1))
+            stream.late_before_ns = max(stream.late_before_ns, time_ns + reach_ns)
+        self._last_time_ns = time_ns
+        self._closed.append(_Closed(time_ns, now_ns, skew_ns))
+        lacking = [name for name in self._required if name in missing]
         if lacking:
             pending.stream.dropped[f'without {lacking[0]}'] += 1
-            return []
-        for name, distance_ns in skew_ns.items():
-            members[name].is_matched = True
-            self._streams[name].matched += 1
-            self._streams[name].skews_ns.append(abs(distance_ns))
-        is_sweep = pending.stream is self._pivot
-        if is_sweep:
+        else:
+            self._count_matched(pending, used)
+        for stream in self._inputs:
+            stream.forget_before(time_ns)
+        return [] if lacking else [self._matched_set(pending, members, missing, skew_ns, now_ns)]
+
+    def _count_matched(self, pending, used):
+        for stream, entry in used:
+            entry.is_matched = True
+            stream.matched += 1
+        if pending.stream is self._pivot:
             self._pivot.matched += 1
-        return [
-            MatchedSet(
-                stamp_ns=pending.entry.stamp_ns,
-                pivot=pending.stream.spec.name,
-                payload=pending.entry.payload if is_sweep else None,
-                members={name: _stamped(entry) for name, entry in members.items()},
-                missing=missing,
-                skew_ns=skew_ns,
-                waited_ns=now_ns - pending.entry.arrived_ns,
-            )
-        ]
 
-
-def _stamped(entry):
-    return entry and Stamped(stamp_ns=entry.stamp_ns, payload=entry.payload)
+    def _matched_set(self, pending, members, missing, skew_ns, now_ns):
+        entry, is_sweep = pending.entry, pending.stream is self._pivot
+        return MatchedSet(
+            stamp_ns=entry.stamp_ns,
+            pivot=pending.stream.spec.name,
+            payload=entry.payload if is_sweep else None,
+            members=members,
+            missing=missing,
+            skew_ns=skew_ns,
+            waited_ns=now_ns - entry.arrived_ns,
+        )

@@ -42,14 +42,18 @@ def _contestants():
     """Return (name, what makes one for a case); the peer where a distribution brings it."""
     from mmperception.evaluation.sync_benchmark import OurContestant, PIVOT
 
+    def make_ours(case, loops):
+        return OurContestant(case)
+
     if find_spec('message_filters') is None:
-        return [('mmperception', OurContestant)]
+        return [('mmperception', make_ours)]
     from mmperception.ros.message_filters_contestant import MessageFiltersContestant
 
-    def make_peer(case):
-        return MessageFiltersContestant(PIVOT, case.inputs, case.queue, case.tolerance_ms / 1e3)
+    def make_peer(case, loops):
+        tolerance_s = case.tolerance_ms / 1e3
+        return MessageFiltersContestant(PIVOT, case.inputs, case.queue, tolerance_s, loops)
 
-    return [('mmperception', OurContestant), ('message_filters', make_peer)]
+    return [('mmperception', make_ours), ('message_filters', make_peer)]
 
 
 def _measured(case, make, seconds):
@@ -57,7 +61,7 @@ def _measured(case, make, seconds):
     from mmperception.evaluation.sync_benchmark import make_messages, measure
 
     loops = make_messages(case, seconds)
-    rows = [measure(case, make(case), loops) for _ in range(REPEATS)]
+    rows = [measure(case, make(case, loops), loops) for _ in range(REPEATS)]
     return sorted(rows, key=lambda row: row['us_mean'])[REPEATS // 2]
 
 

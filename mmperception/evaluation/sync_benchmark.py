@@ -35,8 +35,10 @@ class Case:
         Largest distance to the pivot; message_filters calls it slop.
     dead : bool
         The last input never speaks.
-    rate : int
-        Messages of the last input per sweep: a camera of 30 Hz has 3.
+    rate : float
+        Messages of the last input per sweep: a camera of 30 Hz has 3, a receiver of 1 Hz 0.1.
+    max_wait_ms : float
+        Longest wait of our synchroniser; message_filters waits until its queue is full.
     loops : int
         How often the streams are played, each time with the same stamps.
 
@@ -47,7 +49,8 @@ class Case:
     queue: int = 30
     tolerance_ms: float = 40.0
     dead: bool = False
-    rate: int = 1
+    rate: float = 1.0
+    max_wait_ms: float = 150.0
     loops: int = 1
 
     @property
@@ -61,6 +64,9 @@ CASES = (
     Case(name='tolerance 500 ms', tolerance_ms=500.0),
     Case(name='one input dead', dead=True),
     Case(name='one input dead, tolerance 500 ms', dead=True, tolerance_ms=500.0),
+    Case(
+        name='one input at 1 Hz, tolerance 500 ms', rate=0.1, tolerance_ms=500.0, max_wait_ms=700.0
+    ),
     Case(name='one input at 30 Hz', rate=3),
     Case(name='the streams start over', loops=2),
     Case(name='one at 30 Hz, they start over', rate=3, loops=2),
@@ -84,6 +90,7 @@ class OurContestant:
         self.synchronizer = Synchronizer(
             InputSpec(name=PIVOT),
             tuple(InputSpec(name=name, tolerance_ns=tolerance_ns) for name in case.inputs),
+            max_wait_ns=int(case.max_wait_ms * MS),
             buffer=case.queue,
         )
 
@@ -125,7 +132,7 @@ def make_messages(case, seconds, seed=0):
 
 def _stream(name, index, rate, num_sweeps, rng):
     """Return the messages of one input, in order."""
-    num, period_ns = num_sweeps * rate, PERIOD_NS // rate
+    num, period_ns = int(num_sweeps * rate), int(PERIOD_NS / rate)
     phase_ms = 10.0 + 5.0 * index if index else 0.0
     jitter_ms = rng.normal(0, JITTER_MS, num)
     since_ns = np.arange(num) * period_ns + ((phase_ms + jitter_ms) * MS).astype(np.int64)

@@ -11,11 +11,13 @@ from collections import namedtuple
 from functools import partial
 from time import monotonic_ns
 
-from mmperception.ros import diagnostics, qos
+from mmperception.ros import qos
 from mmperception.ros.assembly import LIDAR, make_synchronizer
 from mmperception.ros.lifecycle import sentence_of
+from mmperception.ros.meter import Meter
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.working_node import LOG_PERIOD_S
+from mmperception.stamp_watch import StampWatch
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix, PointCloud2
 
@@ -58,9 +60,14 @@ class Inputs:
         self.node, self.assembler, self.put = node, assembler, put
         self.inputs = inputs_of(node.config)
         self.synchronizer = make_synchronizer(node.config)
-        is_live = not node.is_replay
-        self.meters = {one.name: diagnostics.Meter(is_live) for one in self.inputs}
+        self.meters = {one.name: self._meter(one) for one in self.inputs}
         self._subscriptions = [self._subscribe(one) for one in self.inputs]
+
+    def _meter(self, one):
+        """Return the meter of an input; what is not matched is watched here."""
+        may_rest = one.name.endswith('/camera_info')
+        watch = None if one.is_matched or may_rest else StampWatch()
+        return Meter(self.node.config, watch, may_rest)
 
     def destroy(self):
         """Give the subscriptions back."""
@@ -74,11 +81,13 @@ class Inputs:
     def reset(self, reason):
         """Forget everything that was received."""
         self.synchronizer.reset(reason)
+        for meter in self.meters.values():
+            meter.start_over()
 
     def note(self, frame):
         """Take from a frame what the report says about its inputs."""
         if frame.cloud is not None and not len(frame.cloud.points):
-            self.meters[LIDAR].fault('empty')
+            self.meters[LIDAR].faults.note('empty')
         if frame.gps is not None:
             accuracy_m = accuracy_of(frame.gps)
             self.meters['gps'].extra['accuracy_m'] = accuracy_m or 'unknown'
@@ -100,54 +109,58 @@ class Inputs:
         )
 
     def _store(self, name, data):
-        stamp_ns = stamp_of(data)
-        self._note(name, stamp_ns)
-        self._hand_over(self.synchronizer.add(name, stamp_ns, data, monotonic_ns()))
-
-    def _note(self, name, stamp_ns):
-        ahead_ms = self.meters[name].add(stamp_ns, self._now_ns())
-        if ahead_ms:
-            self.node.get_logger().warning(
-                f'{name} is {diagnostics.FUTURE.format(ahead_ms)}',
-                throttle_duration_sec=LOG_PERIOD_S,
-            )
+        stamp_ns, now_ns = stamp_of(data), monotonic_ns()
+        self.meters[name].add(stamp_ns, self._clock_ns(), now_ns)
+        self._hand_over(self.synchronizer.add(name, stamp_ns, data, now_ns))
 
     def _hand_over(self, sets):
         for matched in sets:
             self.put(matched)
 
     def _observe(self, name, data):
-        stamp_ns = stamp_of(data)
-        self._note(name, stamp_ns)
-        if stamp_ns <= 0 and not name.endswith('/camera_info'):  # calibration holds at any time
-            self._leave_out(name, 'zero_stamp', 'its header has no stamp; mend its driver')
+        verdict = self.meters[name].add(stamp_of(data), self._clock_ns(), monotonic_ns())
+        if verdict == 'jump':
+            self.assembler.reset()
+        elif verdict != 'keep':
             return
         try:
             self.assembler.observe(name, data)
         except (ValueError, LookupError) as error:
-            self._leave_out(name, 'bad_message', sentence_of(error))
+            self.meters[name].refuse('bad_message')
+            self.node.get_logger().warning(
+                f'{name} left out: {sentence_of(error)}', throttle_duration_sec=LOG_PERIOD_S
+            )
 
-    def _leave_out(self, name, reason, sentence):
-        self.meters[name].refuse(reason)
-        self.node.get_logger().warning(
-            f'{name} left out: {sentence}', throttle_duration_sec=LOG_PERIOD_S
-        )
-
-    def _now_ns(self):
+    def _clock_ns(self):
         return self.node.get_clock().now().nanoseconds
 
     def report(self):
         """Return one DiagnosticStatus for each input."""
         statistics, faults = self.synchronizer.statistics(), self.synchronizer.faults()
+        clock_ns, now_ns = self._clock_ns(), monotonic_ns()
+        self._suggest_offsets(statistics)
         return [
             self.meters[one.name].report(
                 f'{self.node.get_name()}: {one.topic}',
-                self._now_ns(),
-                statistics.get(one.name, {}),
-                faults.get(one.name, {}),
+                clock_ns,
+                now_ns,
+                statistics.get(one.name),
+                faults.get(one.name),
             )
             for one in self.inputs
         ]
+
+    def _suggest_offsets(self, statistics):
+        """Say by which setting a camera whose stamps are always off would be mended."""
+        for name in self.node.config.camera_names:
+            skew_ns, meter = statistics[name]['constant_skew_ns'], self.meters[name]
+            if skew_ns is None:
+                meter.extra.pop('suggested', None)
+                continue
+            if 'suggested' not in meter.extra:
+                meter.faults.note('constant_skew', skew_ns)
+            offset_ms = self.node.config.camera(name).offset_ms - skew_ns / 1e6
+            meter.extra['suggested'] = f'cameras.{name}.offset_ms: {offset_ms:.1f}'
 
 
 def accuracy_of(fix):

@@ -16,13 +16,17 @@ from mmperception.ros import diagnostics, qos
 from mmperception.ros.assembly import FrameAssembler, LIDAR
 from mmperception.ros.cost_outputs import CostOutputs
 from mmperception.ros.lifecycle import sentence_of
+from mmperception.ros.meter import Meter
 from mmperception.ros.process import run
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.track_inbox import TrackInbox
 from mmperception.ros.working_node import elapsed_ms, LOG_PERIOD_S, WorkingNode
+from mmperception.stamp_watch import StampWatch
 from mmperception.synchronizer import MatchedSet
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import PointCloud2
+
+HEARD = ('lidar/points', 'odom')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,8 @@ class PathCostNode(WorkingNode):
         """Subscribe and begin to work."""
         super().activate()
         self.heard_ns = self.arrived_ns = None
-        self.num_received, self.is_lidar_lost = 0, False
+        self.is_lidar_lost = False
+        self.meters = {topic: Meter(self.config, StampWatch()) for topic in HEARD}
         self.assembler = FrameAssembler(self.config, self.transforms)
         self.tracks = TrackInbox(self)
         self.sweeps = self._subscribe(PointCloud2, 'lidar/points', qos.LIDAR_DEPTH, self._receive)
@@ -101,7 +106,7 @@ class PathCostNode(WorkingNode):
         if self.heard_ns is None or self.is_lidar_lost:
             return
         # By steady time too: a played clock leaps ahead of a sweep that is on its way.
-        silent_ns = self.get_clock().now().nanoseconds - self.heard_ns
+        silent_ns = self._clock_ns() - self.heard_ns
         silent_ms = min(silent_ns, now_ns - self.arrived_ns) / 1e6
         if silent_ms > self.config.sync.lidar_timeout_ms:
             self.is_lidar_lost = True
@@ -115,6 +120,8 @@ class PathCostNode(WorkingNode):
         """Forget the tracks that wait."""
         self.tracks.clear()
         self.heard_ns = None
+        for meter in self.meters.values():
+            meter.start_over()
 
     def forget(self):
         """Empty the grid and the motion history."""
@@ -130,11 +137,18 @@ class PathCostNode(WorkingNode):
         elif not self.tracks.is_fed():
             level, message = diagnostics.WARN, 'nobody publishes tracks: obstacles have no class'
         values = {
-            'received': self.num_received,
             'without_tracks': self.tracks.num_missing,
             'path_cost_messages': self.outputs.num_grids,
         }
-        return [self.report_work(message, values, level)]
+        clock_ns, now_ns = self._clock_ns(), monotonic_ns()
+        inputs = [
+            meter.report(f'{self.get_name()}: {topic}', clock_ns, now_ns)
+            for topic, meter in self.meters.items()
+        ]
+        return [*inputs, self.report_work(message, values, level)]
+
+    def _clock_ns(self):
+        return self.get_clock().now().nanoseconds
 
     def _subscribe(self, message_type, topic, depth, receive):
         return self.create_subscription(
@@ -148,21 +162,28 @@ class PathCostNode(WorkingNode):
 
     def _observe(self, data):
         """Take odometry, which serves where transforms do not say where the robot is."""
+        verdict = self.meters['odom'].add(stamp_of(data), self._clock_ns(), monotonic_ns())
+        if verdict == 'jump':
+            self.assembler.reset()
+        elif verdict != 'keep':
+            return
         try:
             self.assembler.observe('odom', data)
         except (ValueError, LookupError) as error:
+            self.meters['odom'].refuse('bad_message')
             self.get_logger().warning(
                 f'odom left out: {sentence_of(error)}', throttle_duration_sec=LOG_PERIOD_S
             )
 
     def _receive(self, data):
-        stamp_ns = stamp_of(data)
-        self.arrived_ns = monotonic_ns()
-        self.heard_ns = self.get_clock().now().nanoseconds
+        stamp_ns, meter = stamp_of(data), self.meters['lidar/points']
+        self.arrived_ns, self.heard_ns = monotonic_ns(), self._clock_ns()
         self.is_lidar_lost = False
-        self.num_received += 1
-        arrival = Arrival(stamp_ns=stamp_ns, received_ns=self.arrived_ns, data=data)
-        self.worker.put(arrival)
+        verdict = meter.add(stamp_ns, self.heard_ns, self.arrived_ns)
+        if verdict == 'keep' and meter.is_out_of_order(stamp_ns):
+            meter.refuse('late')  # the grid holds what came after it already
+        elif verdict in ('keep', 'jump'):
+            self.worker.put(Arrival(stamp_ns=stamp_ns, received_ns=self.arrived_ns, data=data))
 
     def _wait_for_tracks(self, arrival):
         """Return the tracks of a sweep, or None after the wait; say so when it was in vain."""
@@ -197,7 +218,7 @@ class PathCostNode(WorkingNode):
 
     def _say_last_words(self):
         """Publish what `on_lidar_loss` says, stamped now."""
-        now_ns = self.get_clock().now().nanoseconds
+        now_ns = self._clock_ns()
         try:
             odom_from_base = self.assembler.ego.odom_from_base(now_ns)
         except LookupError:

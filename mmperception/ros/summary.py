@@ -5,7 +5,7 @@
 The keys are a promise to the outside (docs/interfaces.md).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 import re
 
 from mmperception.datatypes import CLASSES
@@ -56,30 +56,32 @@ def latency(stage_ms):
 
 
 def dropped(statuses):
-    """Return {topic: {reason: number}} from the last /diagnostics."""
-    result = defaultdict(dict)
+    """Return {topic: {reason: number}} from the last /diagnostics; of two nodes the larger."""
+    result = defaultdict(Counter)
     for name, values in statuses.items():
         for key, count in values.items():
             reason = key.removeprefix('dropped.')
             if reason != key and count:
-                result[_subject(name)][reason] = count
+                result[_subject(name)] |= Counter({reason: count})
         if values.get('superseded'):
             result[_subject(name)]['superseded'] = values['superseded']
-    return dict(result)
+    return {subject: dict(counts) for subject, counts in result.items()}
 
 
 def faults(statuses):
-    """Return [{topic, kind, count, max_ms}] from the last /diagnostics."""
-    result = []
+    """Return [{topic, kind, count, max_ms}], of two nodes that name the same the larger."""
+    result = {}
     for name, values in statuses.items():
         for key, count in values.items():
             found = re.fullmatch(r'fault\.(.+)\.count', key)
             if found and count:
                 largest = values.get(f'fault.{found[1]}.max_ms', 0)
-                result.append(
-                    {'topic': _subject(name), 'kind': found[1], 'count': count, 'max_ms': largest}
-                )
-    return result
+                which = _subject(name), found[1]
+                result[which] = max(result.get(which, (0, 0)), (count, largest))
+    return [
+        {'topic': topic, 'kind': kind, 'count': count, 'max_ms': largest}
+        for (topic, kind), (count, largest) in result.items()
+    ]
 
 
 def _subject(status_name):

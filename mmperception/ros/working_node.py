@@ -10,12 +10,13 @@ from time import monotonic_ns
 
 from diagnostic_msgs.msg import DiagnosticArray
 from mmperception.ros import diagnostics, qos
+from mmperception.ros.clock_watch import ClockWatch
+from mmperception.ros.fault_log import FaultLog
 from mmperception.ros.headers import time_from_ns
 from mmperception.ros.lifecycle import ManagedNode, sentence_of
 from mmperception.ros.tf2_transforms import make_transforms
 from mmperception.ros.worker import Worker
-from rclpy.clock import Clock, ClockType, JumpThreshold
-from rclpy.duration import Duration
+from rclpy.clock import Clock, ClockType
 
 LOG_PERIOD_S = 5.0
 
@@ -64,14 +65,14 @@ class WorkingNode(ManagedNode):
         self.report_timer = self.create_timer(
             1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        backward = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1))
-        self.jumps = self.get_clock().create_jump_callback(backward, post_callback=self._jump)
+        self.clock_watch = ClockWatch(self, self._forget_all)
+        self.fault_log = FaultLog(self.get_logger().warning)
 
     def deactivate(self):
         """Stop what `activate` started."""
         if self.worker is None:
             return
-        self.jumps.unregister()
+        self.clock_watch.destroy()
         self.destroy_timer(self.report_timer)
         self.listener.destroy()
         self.worker.stop()
@@ -138,7 +139,7 @@ class WorkingNode(ManagedNode):
     def _die(self, error):
         self.fail(f'the worker died: {sentence_of(error)}; restart the node')
 
-    def _jump(self, jump):
+    def _forget_all(self):
         self.get_logger().warning('time jumped back: everything received is forgotten')
         self.clear_inputs()
         self.worker.clear()
@@ -146,8 +147,11 @@ class WorkingNode(ManagedNode):
         self.needs_reset = True
 
     def _report(self):
+        self.clock_watch.look()
+        statuses = [*self.report(), self.clock_watch.report()]
         now = self.get_clock().now().to_msg()
-        self.diagnostics.publish(diagnostics.array(now, self.report()))
+        self.diagnostics.publish(diagnostics.array(now, statuses))
+        self.fault_log.say(statuses)
 
     def report_work(self, message, values, level=diagnostics.OK):
         """Return the status of the work itself: stages, drops, and `values`."""

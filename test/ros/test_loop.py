@@ -3,9 +3,11 @@
 
 from time import monotonic, sleep
 
+from diagnostic_msgs.msg import DiagnosticArray
 from graph import Graph, save_weights, Sensors
 from mmperception.datatypes import PointCloud
 from mmperception.ros import messages
+from mmperception.ros.diagnostics import values_of
 from mmperception.ros.headers import ns_from_time
 from mmperception.ros.path_cost_node import PathCostNode
 from mmperception.ros.perception_node import PerceptionNode
@@ -44,10 +46,18 @@ def play(sensors, num_sweeps, has_box, begin_m):
         sleep(max(wait_s, 0.0))
 
 
+def values_of_last(graph, name, kind):
+    """Return count and size of a fault in the last status of this name."""
+    found = [s for m in graph.heard['/diagnostics'] for s in m.status if s.name == name]
+    values = values_of(found[-1]) if found else {}
+    return values.get(f'fault.{kind}.count'), values.get(f'fault.{kind}.max_ms')
+
+
 def test_within_a_second_of_the_jump_both_nodes_speak_again_and_the_past_is_gone(graph, tmp_path):
     settings = {'use_sim_time': True, 'sync__lidar_timeout_ms': 9e9}
     perception = graph.make(PerceptionNode, weights=str(save_weights(tmp_path)), **settings)
     path_cost = graph.make(PathCostNode, **settings)
+    graph.listen('/diagnostics', DiagnosticArray)
     graph.listen('detections', Detection3DArray)
     graph.listen('path_cost', OccupancyGrid, is_latched=True)
     assert perception.start() and path_cost.start()
@@ -63,6 +73,9 @@ def test_within_a_second_of_the_jump_both_nodes_speak_again_and_the_past_is_gone
     # The second time the robot starts 500 m away and nothing stands beside the road.
     play(sensors, NUM_AGAIN, has_box=False, begin_m=500.0)
     sleep(0.3)
+    loop_ms = (NUM_SWEEPS - 1) * PERIOD_NS / 1e6
+    for name in ('perception: clock', 'path_cost: clock'):
+        assert graph.wait(lambda name=name: values_of_last(graph, name, 'loop') == (1, loop_ms))
     for topic in ('detections', 'path_cost'):
         stamps = [ns_from_time(one.header.stamp) for one in graph.heard[topic]]
         assert stamps and stamps[0] < BEGIN_NS + NUM_AGAIN * PERIOD_NS, topic

@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import threading
+from time import sleep
 
 from autoware_perception_msgs.msg import TrackedObject, TrackedObjects
 from diagnostic_msgs.msg import DiagnosticArray
 from graph import Graph, save_weights, Sensors
 from lifecycle_msgs.msg import Transition
+from mmperception.datatypes import PointCloud
 from mmperception.ros import messages
 from mmperception.ros.diagnostics import values_of
 from mmperception.ros.headers import ns_from_time
@@ -21,6 +23,7 @@ from nav_msgs.msg import OccupancyGrid, Odometry
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image, NavSatFix, PointCloud2
+from std_msgs.msg import Header
 from tiny_drive import BEGIN_NS, CAMERA, PERIOD_NS
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
@@ -53,6 +56,12 @@ def level_of(graph, name):
     """Return (message, values) of the last status of this name."""
     found = [s for m in graph.heard['/diagnostics'] for s in m.status if s.name == name]
     return (found[-1].message, values_of(found[-1])) if found else ('', {})
+
+
+def wait_for_words(graph, capfd, words):
+    """Return whether the nodes' logs come to say these words."""
+    said = []
+    return graph.wait(lambda: said.append(capfd.readouterr().err) or words in ''.join(said))
 
 
 def test_a_sweep_with_its_image_becomes_empty_or_full_arrays_at_the_stamps_of_its_sensors(
@@ -143,7 +152,7 @@ def test_a_sensor_whose_clock_is_an_hour_ahead_is_named_with_how_far(graph, weig
     message, values = level_of(graph, name)
     assert message.startswith('stamped 3600000 ms in the future: set the clocks')
     assert (values['fault.future.count'], values['fault.future.max_ms']) == (1, 3_600_000)
-    assert 'lidar is stamped 3600000 ms in the future' in capfd.readouterr().err
+    assert wait_for_words(graph, capfd, 'lidar/points: stamped 3600000 ms in the future')
 
 
 def test_a_fix_without_a_stamp_is_left_out_and_counted(graph, weights, capfd):
@@ -155,8 +164,57 @@ def test_a_fix_without_a_stamp_is_left_out_and_counted(graph, weights, capfd):
     sensors.fixes.publish(NavSatFix(latitude=49.0, longitude=8.4))
     name = 'perception: gps/fix'
     assert graph.wait(lambda: level_of(graph, name)[1].get('dropped.zero_stamp') == 1)
-    assert 'gps left out: its header has no stamp' in capfd.readouterr().err
+    assert wait_for_words(graph, capfd, 'gps/fix: without a stamp, left out')
     assert node.assembler.ego.fix(BEGIN_NS) is None
+
+
+def test_a_sensor_that_falls_silent_and_comes_back_is_named_both_times(graph, weights, rng, capfd):
+    node = graph.make(PerceptionNode, weights=weights, sync__silent_after_ms=300.0)
+    graph.listen('/diagnostics', DiagnosticArray)
+    assert node.start()
+    sensors = Sensors(graph)
+    sensors.wait_for(sensors.fixes)
+
+    def send():
+        now = graph.peer.get_clock().now().to_msg()
+        sensors.fixes.publish(NavSatFix(header=Header(stamp=now), latitude=49.0, longitude=8.4))
+        sleep(0.02)
+
+    for _ in range(20):
+        send()
+    name = 'perception: gps/fix'
+    assert graph.wait(lambda: level_of(graph, name)[0].startswith('silent for '))
+    assert level_of(graph, name)[1]['fault.silent.count'] == 1
+    assert wait_for_words(graph, capfd, 'gps/fix: silent for ')
+    send()
+    assert graph.wait(lambda: level_of(graph, name)[1].get('fault.back.count') == 1)
+    assert level_of(graph, name)[1]['fault.back.max_ms'] > 300.0
+    assert wait_for_words(graph, capfd, 'gps/fix: back after ')
+
+
+def test_images_that_are_always_late_by_their_stamps_are_named_with_the_offset_that_mends_it(
+    graph, weights, rng, capfd
+):
+    node = graph.make(PerceptionNode, weights=weights, mode='replay')
+    graph.listen('/diagnostics', DiagnosticArray)
+    assert node.start()
+    sensors = Sensors(graph)
+    sensors.wait_for(sensors.sweeps, sensors.images)
+    sensors.mount()
+    points = rng.uniform((5, -5, -1), (9, 5, 0), (10, 3)).astype(np.float32)
+    for number in range(40):
+        stamp_ns = BEGIN_NS + number * PERIOD_NS
+        cloud = PointCloud(stamp_ns=stamp_ns, frame_id='lidar', points=points)
+        sensors.sweeps.publish(messages.msg_from_cloud(cloud))
+        header = messages.header_from(stamp_ns + 40_000_000, 'camera_optical')
+        sensors.images.publish(Image(header=header))
+        sleep(0.02)
+    name = 'perception: camera/image_raw'
+    assert graph.wait(lambda: 'suggested' in level_of(graph, name)[1])
+    values = level_of(graph, name)[1]
+    assert values['suggested'] == 'cameras.camera.offset_ms: -40.0'
+    assert values['fault.constant_skew.count'] == 1
+    assert wait_for_words(graph, capfd, 'cameras.camera.offset_ms: -40.0 mends it')
 
 
 def test_a_node_goes_round_its_states_and_frees_its_subscriptions(graph, weights):
@@ -273,6 +331,22 @@ def test_without_perception_every_sweep_still_makes_a_grid_and_its_points_once(g
     column, row = ((np.array((11.0, 2.9)) - cells.origin_xy_m) / cells.resolution_m).astype(int)
     around = slice(row - 9, row + 9), slice(column - 20, column + 20)
     assert (cells.data[around] == 100).any()
+
+
+def test_a_sweep_that_comes_twice_or_out_of_order_makes_no_grid_and_costs_none(graph, rng):
+    path_cost, forgotten = PathCost(graph, mode='replay'), []
+    path_cost.node.forget = lambda: forgotten.append('the grid')
+    path_cost.sensors.move(4)
+    for number in (0, 1, 3, 2, 3):
+        path_cost.sensors.sweep(number, rng)
+    assert graph.wait(lambda: len(graph.heard['ground_points']) == 3)
+    name = 'path_cost: lidar/points'
+    assert graph.wait(lambda: level_of(graph, name)[1].get('dropped.duplicate') == 1)
+    values = level_of(graph, name)[1]
+    assert (values['dropped.late'], values['fault.regressing.max_ms']) == (1, 100.0)
+    assert values['received'] == 5
+    assert stamps(graph.heard['ground_points']) == [BEGIN_NS + n * PERIOD_NS for n in (0, 1, 3)]
+    assert not forgotten
 
 
 def test_a_sweep_waits_for_the_tracks_of_its_stamp(graph, rng):

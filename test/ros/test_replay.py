@@ -359,6 +359,9 @@ def test_drops_and_faults_are_read_out_of_the_diagnostics():
             'dropped.late': 3, 'dropped.reset': 0, 'fault.jump.count': 1, 'fault.jump.max_ms': 9.5,
         },
         'perception: pipeline': {'dropped.no_transform': 2, 'superseded': 4},
+        'path_cost: lidar/points': {
+            'dropped.late': 2, 'fault.jump.count': 1, 'fault.jump.max_ms': 9.25,
+        },
         'perception: gps/fix': {'rate_hz': 9.9},
     }  # fmt: skip
     assert dropped(statuses) == {

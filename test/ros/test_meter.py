@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an input's status says, and which lines of the log follow from it."""
+
+from diagnostic_msgs.msg import DiagnosticStatus
+from mmperception.config import Config
+from mmperception.ros.diagnostics import status, values_of
+from mmperception.ros.fault_log import FaultLog, WORDS
+from mmperception.ros.meter import Meter
+from mmperception.stamp_watch import StampWatch
+import pytest
+
+SECOND = 1_000_000_000
+T0 = 1_700_000_000 * SECOND
+
+
+def heard(meter, begin, end, step=SECOND // 10):
+    for at in range(begin, end, step):
+        meter.add(T0 + at, T0 + at, at)
+
+
+def test_a_dead_input_is_named_in_its_status_and_forgotten_when_it_is_back():
+    meter = Meter(Config(), StampWatch())
+    heard(meter, 0, 3 * SECOND)
+    at = 12 * SECOND
+    dead = meter.report('perception: imu/data', T0 + at, at)
+    assert (dead.level, dead.message.split(':')[0]) == (
+        DiagnosticStatus.WARN,
+        'silent for 9100 ms',
+    )
+    values = values_of(dead)
+    assert (values['rate_hz'], values['fault.silent.count']) == (0.0, 1)
+    heard(meter, at, at + 2 * SECOND)
+    alive = meter.report('perception: imu/data', T0 + at + 2 * SECOND, at + 2 * SECOND)
+    values = values_of(alive)
+    assert (alive.level, alive.message) == (DiagnosticStatus.OK, 'receiving')
+    assert values['fault.silent.max_ms'] == values['fault.back.max_ms'] == 9100.0
+    assert (values['fault.silent.count'], values['fault.back.count']) == (1, 1)
+
+
+def test_calibration_that_is_sent_once_is_never_called_silent_or_old():
+    meter = Meter(Config(), may_rest=True)
+    meter.add(T0, T0, 0)
+    report = meter.report('perception: camera/camera_info', T0 + 3600 * SECOND, 3600 * SECOND)
+    assert (report.level, report.message) == (DiagnosticStatus.OK, 'receiving')
+    assert not [key for key in values_of(report) if key.startswith('fault')]
+
+
+@pytest.mark.parametrize('verdict', ['duplicate', 'zero_stamp'])
+def test_what_must_be_left_out_is_counted_as_dropped_and_as_a_fault(verdict):
+    meter = Meter(Config(), StampWatch())
+    heard(meter, 0, SECOND)
+    stamp_ns = T0 if verdict == 'duplicate' else 0
+    assert meter.add(stamp_ns, T0 + SECOND, SECOND) == verdict
+    values = values_of(meter.report('perception: gps/fix', T0 + SECOND, SECOND))
+    assert values[f'dropped.{verdict}'] == values[f'fault.{verdict}.count'] == 1
+
+
+def test_an_input_that_was_never_heard_is_stale():
+    report = Meter(Config(), StampWatch()).report('perception: odom', T0, 0)
+    assert (report.level, report.message) == (DiagnosticStatus.STALE, 'nothing received')
+
+
+def said_of(kind, **values):
+    """Return the lines that two reports of a fault, counted once and then again, lead to."""
+    lines = []
+    log = FaultLog(lines.append)
+    for count in (1, 1, 2):
+        facts = {f'fault.{kind}.count': count, f'fault.{kind}.last_ms': 1234.0, **values}
+        log.say([status('perception: camera/image_raw', DiagnosticStatus.OK, '', facts)])
+    return lines
+
+
+@pytest.mark.parametrize('kind', WORDS)
+def test_every_kind_of_fault_has_words_that_name_the_topic_and_come_once(kind):
+    suggestion = {'constant_skew_ms': 40.0, 'suggested': 'cameras.camera.offset_ms: -40.0'}
+    (line,) = said_of(kind, **suggestion)  # the second time comes too soon for a line of its own
+    assert line.startswith('camera/image_raw: ')
+    sized = ('future', 'regressing', 'gap', 'jump', 'loop', 'late', 'silent', 'back')
+    assert ('1234 ms' in line) == (kind in sized)
+
+
+def test_a_constant_skew_is_said_with_the_setting_that_mends_it():
+    (line,) = said_of(
+        'constant_skew', constant_skew_ms=40.0, suggested='cameras.camera.offset_ms: -40.0'
+    )
+    assert 'always +40.0 ms from the sweep' in line
+    assert 'cameras.camera.offset_ms: -40.0 mends it' in line
