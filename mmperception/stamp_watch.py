@@ -14,8 +14,9 @@ from dataclasses import dataclass
 # A step backwards of at least this is a new time line (a loop, a clock that was set), a smaller
 # one a message out of order. Sensors' own queues hold far less than a second.
 JUMP_NS = 1_000_000_000
-# Intervals remembered for the rhythm, and how many are needed before it is believed.
-WINDOW, ENOUGH = 50, 10
+# Intervals remembered for the rhythm; how many are needed to call another one long, and how many
+# before a set is given out because the next message cannot be nearer.
+WINDOW, SOME, ENOUGH = 50, 5, 10
 # So many messages in order until disorder is forgotten.
 DISORDER_KEPT = 200
 # Beyond this many usual periods an interval is called a gap.
@@ -61,9 +62,9 @@ class Rhythm:
     Attributes
     ----------
     usual_ns : int
-        The median interval; 0 while there are too few to believe.
+        The median interval; 0 while there are too few.
     shortest_ns : int
-        The shortest interval, 0 likewise.
+        The shortest interval; 0 while there are too few to believe.
 
     """
 
@@ -81,8 +82,10 @@ class Rhythm:
         insort(ordered, interval_ns)
         if len(ordered) > WINDOW:
             del ordered[bisect_left(ordered, intervals.popleft())]
+        if len(ordered) >= SOME:
+            self.usual_ns = ordered[len(ordered) // 2]
         if len(ordered) >= ENOUGH:
-            self.usual_ns, self.shortest_ns = ordered[len(ordered) // 2], ordered[0]
+            self.shortest_ns = ordered[0]
 
     def clear(self):
         """Forget all intervals."""

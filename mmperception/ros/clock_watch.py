@@ -23,7 +23,7 @@ class ClockWatch:
 
     Parameters
     ----------
-    node : rclpy.node.Node
+    node : WorkingNode
     went_back : callable
         Called without arguments when time has gone back: what was received is of the past.
 
@@ -47,7 +47,8 @@ class ClockWatch:
         now_ns, step_ns = self._node.get_clock().now().nanoseconds, jump.delta.nanoseconds
         is_same_clock = int(jump.clock_change) == int(ClockChange.ROS_TIME_NO_CHANGE)
         was_running = is_same_clock and now_ns != step_ns  # else it has just begun, at zero
-        if was_running:
+        # A player in mode replay leaps forward over times of which it plays nothing.
+        if was_running and (step_ns < 0 or not self._node.is_replay):
             is_loop = step_ns < 0 and abs(now_ns - (self._first_ns or 0)) < JUMP_NS
             self.faults.note('loop' if is_loop else 'jump', step_ns)
         if self._first_ns is None or not was_running:

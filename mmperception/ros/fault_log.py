@@ -23,6 +23,8 @@ WORDS = {
     'loop': 'started over {last_ms:.0f} ms back ({count} so far): a recording that loops',
     'late': 'came {last_ms:.0f} ms too late ({count} so far): shorten its way, or raise '
     'sync.max_wait_ms',
+    'missing': 'nothing has come in {last_ms:.0f} ms: see its driver, its topic name (remapping) '
+    'and QoS',
     'silent': 'silent for {last_ms:.0f} ms: see its driver, cable and QoS',
     'back': 'back after {last_ms:.0f} ms',
     'constant_skew': 'always {constant_skew_ms:+.1f} ms from the sweep: where one trigger fires '

@@ -23,6 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix, 
 
 # `name` is the synchroniser's for matched inputs, the assembler's for the others.
 Input = namedtuple('Input', 'name topic type depth is_matched')
+OPTIONAL = ('imu', 'odom')
 
 
 def inputs_of(config):
@@ -67,7 +68,7 @@ class Inputs:
         """Return the meter of an input; what is not matched is watched here."""
         may_rest = one.name.endswith('/camera_info')
         watch = None if one.is_matched or may_rest else StampWatch()
-        return Meter(self.node.config, watch, may_rest)
+        return Meter(self.node.config, watch, may_rest, may_lack=one.name in OPTIONAL)
 
     def destroy(self):
         """Give the subscriptions back."""

@@ -29,13 +29,16 @@ class Meter:
         Judges the stamps of an input that nobody else judges.
     may_rest : bool
         The input may be sent once and then no more, as calibration is.
+    may_lack : bool
+        The robot may have no such input at all.
 
     """
 
-    def __init__(self, config, watch=None, may_rest=False):
+    def __init__(self, config, watch=None, may_rest=False, may_lack=False):
         # A player in mode replay sends some inputs ahead of their time.
         self._is_live = config.mode == 'live'
-        self._watch, self._may_rest = watch, may_rest
+        self._watch, self._may_rest, self._may_lack = watch, may_rest, may_lack
+        self._awaited_ns = None  # since when, by the node's clock
         self.received, self.newest_ns = 0, None
         self.extra = {}  # further values
         self.faults, self._dropped = Faults(), Counts()
@@ -67,12 +70,19 @@ class Meter:
         self._arrivals_ns.append(clock_ns)
         if self._is_live and stamp_ns - clock_ns >= FUTURE_NS:
             self.faults.note('future', stamp_ns - clock_ns)
-        self._note_return(clock_ns, now_ns)
+        # What is sent ahead of its time lasts until then.
+        self._note_return(clock_ns if self._is_live else max(clock_ns, stamp_ns), now_ns)
         return 'keep' if self._watch is None else self._judge_stamp(stamp_ns, now_ns)
+
+    def _times(self, clock_ns, now_ns):
+        """Return the two clocks that silence is judged by: in mode replay both are the bag's."""
+        if self._is_live:
+            return clock_ns, now_ns
+        return clock_ns, clock_ns
 
     def _note_return(self, clock_ns, now_ns):
         was_noticed = self._silence.is_silent
-        length_ns = self._silence.heard(clock_ns, now_ns)
+        length_ns = self._silence.heard(*self._times(clock_ns, now_ns))
         if not length_ns or self._may_rest:
             return
         if not was_noticed:
@@ -95,10 +105,23 @@ class Meter:
         return stamp_ns < self._watch.newest_ns
 
     def look(self, clock_ns, now_ns):
-        """Notice that nothing comes any more; call it about every second."""
-        length_ns = self._silence.begins(clock_ns, now_ns)
+        """Notice that nothing comes, or nothing any more; call it about every second."""
+        if self.newest_ns is None:
+            self._await(clock_ns)
+            return
+        length_ns = self._silence.begins(*self._times(clock_ns, now_ns))
         if length_ns and not self._may_rest:
             self.faults.note('silent', length_ns)
+
+    def _await(self, clock_ns):
+        """Name once what should have come and never did."""
+        if self._awaited_ns is None and clock_ns:  # played time may not have begun
+            self._awaited_ns = clock_ns
+        waited_ns = clock_ns - (self._awaited_ns or clock_ns)
+        if waited_ns > self._silence.limit_ns and not self._may_lack:
+            if 'missing' not in self.faults:
+                self.faults.note('missing', waited_ns)
+            self.faults.stretch('missing', waited_ns)
 
     def start_over(self):
         """Forget the time line: time has jumped. Counts stay."""
@@ -134,7 +157,9 @@ class Meter:
 
         """
         self.look(clock_ns, now_ns)
-        silent_ns = self._silence.length_ns(clock_ns, now_ns) if self._silence.is_silent else 0
+        silent_ns = 0
+        if self._silence.is_silent:
+            silent_ns = self._silence.length_ns(*self._times(clock_ns, now_ns))
         values = {'received': self.received, 'rate_hz': 0.0 if silent_ns else self.rate_hz()}
         if self.newest_ns is not None:
             values['age_ms'] = (clock_ns - self.newest_ns) / 1e6

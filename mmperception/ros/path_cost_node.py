@@ -68,7 +68,9 @@ class PathCostNode(WorkingNode):
         super().activate()
         self.heard_ns = self.arrived_ns = None
         self.is_lidar_lost = False
-        self.meters = {topic: Meter(self.config, StampWatch()) for topic in HEARD}
+        self.meters = {
+            topic: Meter(self.config, StampWatch(), may_lack=topic == 'odom') for topic in HEARD
+        }
         self.assembler = FrameAssembler(self.config, self.transforms)
         self.tracks = TrackInbox(self)
         self.sweeps = self._subscribe(PointCloud2, 'lidar/points', qos.LIDAR_DEPTH, self._receive)

@@ -56,8 +56,33 @@ def test_what_must_be_left_out_is_counted_as_dropped_and_as_a_fault(verdict):
 
 
 def test_an_input_that_was_never_heard_is_stale():
-    report = Meter(Config(), StampWatch()).report('perception: odom', T0, 0)
+    meter = Meter(Config(), StampWatch())
+    report = meter.report('perception: gps/fix', 0, 0)  # played time has not begun
     assert (report.level, report.message) == (DiagnosticStatus.STALE, 'nothing received')
+    meter.report('perception: gps/fix', T0, SECOND)
+    assert not meter.faults
+    for seconds in (2, 5):
+        report = meter.report('perception: gps/fix', T0 + seconds * SECOND, SECOND)
+    values = values_of(report)
+    assert (values['fault.missing.count'], values['fault.missing.max_ms']) == (1, 5000.0)
+
+
+def test_what_a_robot_may_lack_is_never_called_missing():
+    meter = Meter(Config(), StampWatch(), may_lack=True)
+    for seconds in range(10):
+        meter.report('perception: odom', T0 + seconds * SECOND, seconds * SECOND)
+    assert not meter.faults
+
+
+def test_in_mode_replay_fixes_sent_ahead_of_their_time_are_not_called_silent_at_the_end():
+    meter = Meter(Config(mode='replay'), StampWatch())
+    for tenths in range(50):
+        stamp_ns = T0 + tenths * SECOND // 10
+        meter.add(stamp_ns, max(T0, stamp_ns - 2 * SECOND), 0)
+    meter.report('perception: gps/fix', T0 + 5 * SECOND, 60 * SECOND)  # a slow machine
+    assert not meter.faults
+    meter.report('perception: gps/fix', T0 + 9 * SECOND, 60 * SECOND)
+    assert meter.faults['silent'].max_ns == 4_100 * SECOND // 1000
 
 
 def said_of(kind, **values):
@@ -75,7 +100,7 @@ def test_every_kind_of_fault_has_words_that_name_the_topic_and_come_once(kind):
     suggestion = {'constant_skew_ms': 40.0, 'suggested': 'cameras.camera.offset_ms: -40.0'}
     (line,) = said_of(kind, **suggestion)  # the second time comes too soon for a line of its own
     assert line.startswith('camera/image_raw: ')
-    sized = ('future', 'regressing', 'gap', 'jump', 'loop', 'late', 'silent', 'back')
+    sized = ('future', 'regressing', 'gap', 'jump', 'loop', 'late', 'missing', 'silent', 'back')
     assert ('1234 ms' in line) == (kind in sized)
 
 
