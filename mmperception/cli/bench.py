@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mmperception bench`: latency per stage, or the synchroniser; with the machine it ran on."""
+"""`mmperception bench`: latency per stage, the synchroniser, or a soak; with its machine."""
 
 import json
 from pathlib import Path
 
 from mmperception.cli import WrongUse
+from mmperception.cli.bench_soak import add_soak_arguments, complain, run_soak
 from mmperception.cli.bench_sync import run_sync
 from mmperception.cli.settings import add_settings, config_of
 
@@ -19,14 +20,18 @@ def add_arguments(parser):
         'what',
         nargs='?',
         default='frame',
-        choices=['frame', 'sync'],
-        help='frame: every stage of a frame (default); sync: the synchroniser alone',
+        choices=['frame', 'sync', 'soak'],
+        help='frame: every stage of a frame (default); sync: the synchroniser alone; '
+        'soak: the nodes, with a fault every few seconds',
     )
     parser.add_argument('--bag', help='take the frames of this bag; default: simulated ones')
     parser.add_argument(
-        '--seconds', type=float, help='how long (default: 200 frames; sync: 60 s of messages)'
+        '--seconds',
+        type=float,
+        help='how long (default: 200 frames; sync: 60 s of messages; soak: 120 s)',
     )
     parser.add_argument('--json', metavar='FILE', help='write the figures here too')
+    add_soak_arguments(parser)
     add_settings(parser)
 
 
@@ -34,9 +39,11 @@ def run(args):
     """Measure, print, and write."""
     if args.seconds is not None and not args.seconds > 0:
         raise WrongUse('--seconds must be positive')
-    result = run_sync(args) if args.what == 'sync' else run_frame(args)
+    result = RUNS[args.what](args)
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=2, default=float) + '\n')
+    if args.what == 'soak':
+        complain(result)
     return 0
 
 
@@ -101,3 +108,6 @@ def _print(result):
     print(f'{"stage":12s} {"p50 ms":>9s} {"p99 ms":>9s}')
     for stage, figures in result['latency_ms'].items():
         print(f'{stage:12s} {figures["p50"]:9.2f} {figures["p99"]:9.2f}')
+
+
+RUNS = {'frame': run_frame, 'sync': run_sync, 'soak': run_soak}

@@ -261,6 +261,9 @@ class FrameAssembler:
 
 def _message(payload, kind):
     """Return a message; bytes are deserialised now, not before they were matched."""
-    if isinstance(payload, bytes | bytearray | memoryview):
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        return payload
+    try:
         return deserialize_message(bytes(payload), kind)
-    return payload
+    except RuntimeError as error:  # rclpy's own exception type is private
+        raise ValueError(f'{len(payload)} bytes are no {kind.__name__}: cut off?') from error

@@ -73,6 +73,11 @@ class NodesProcess:
     def __exit__(self, *_):
         self.stop()
 
+    @property
+    def pid(self):
+        """Return the id of the process."""
+        return self._process.pid
+
     def check(self):
         """
         Return when the nodes live.

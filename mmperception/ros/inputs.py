@@ -99,18 +99,27 @@ class Inputs:
                 self.meters[name].extra['reason'] = frame.missing.get(name, '')
 
     def _subscribe(self, one):
-        receive = self._store if one.is_matched else self._observe
+        take = self._store if one.is_matched else self._observe
         return self.node.create_subscription(
             one.type,
             one.topic,
-            partial(receive, one.name),
+            partial(self._receive, take, one.name),
             qos.sensor(one.depth, self.node.config.mode),
             qos_overriding_options=qos.overridable(),
             raw=True,
         )
 
-    def _store(self, name, data):
-        stamp_ns, now_ns = stamp_of(data), monotonic_ns()
+    def _receive(self, take, name, data):
+        try:
+            take(name, stamp_of(data), data)
+        except (ValueError, LookupError) as error:
+            self.meters[name].refuse('bad_message')
+            self.node.get_logger().warning(
+                f'{name} left out: {sentence_of(error)}', throttle_duration_sec=LOG_PERIOD_S
+            )
+
+    def _store(self, name, stamp_ns, data):
+        now_ns = monotonic_ns()
         self.meters[name].add(stamp_ns, self._clock_ns(), now_ns)
         self._hand_over(self.synchronizer.add(name, stamp_ns, data, now_ns))
 
@@ -118,19 +127,13 @@ class Inputs:
         for matched in sets:
             self.put(matched)
 
-    def _observe(self, name, data):
-        verdict = self.meters[name].add(stamp_of(data), self._clock_ns(), monotonic_ns())
+    def _observe(self, name, stamp_ns, data):
+        verdict = self.meters[name].add(stamp_ns, self._clock_ns(), monotonic_ns())
         if verdict == 'jump':
             self.assembler.reset()
         elif verdict != 'keep':
             return
-        try:
-            self.assembler.observe(name, data)
-        except (ValueError, LookupError) as error:
-            self.meters[name].refuse('bad_message')
-            self.node.get_logger().warning(
-                f'{name} left out: {sentence_of(error)}', throttle_duration_sec=LOG_PERIOD_S
-            )
+        self.assembler.observe(name, data)
 
     def _clock_ns(self):
         return self.node.get_clock().now().nanoseconds

@@ -12,6 +12,7 @@ import logging
 import threading
 
 from lifecycle_msgs.msg import Transition
+from mmperception.ros import memory
 from mmperception.ros.parameters import declare_config
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
@@ -85,11 +86,14 @@ class ManagedNode(LifecycleNode):
     def on_deactivate(self, state):
         """Run `deactivate` while publishers still work."""
         self._transition('deactivate', state, self.deactivate)
+        memory.give_back()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state):
         """Run `cleanup`."""
-        return self._transition('clean up', state, self.cleanup)
+        result = self._transition('clean up', state, self.cleanup)
+        memory.give_back()
+        return result
 
     def on_shutdown(self, state):
         """Stop from any state."""

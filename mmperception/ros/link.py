@@ -4,8 +4,8 @@
 import threading
 from time import monotonic, sleep
 
-from lifecycle_msgs.msg import State
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -43,16 +43,31 @@ class Link:
 
     def is_active(self, node_name, timeout_s=1.0):
         """Ask a lifecycle node whether it is active; False also when it does not answer."""
-        if node_name not in self._clients:
-            self._clients[node_name] = self.node.create_client(GetState, f'{node_name}/get_state')
-        client = self._clients[node_name]
+        return self.state_of(node_name, timeout_s) == 'active'
+
+    def state_of(self, node_name, timeout_s=1.0):
+        """Return the label of a lifecycle node's state; '' when it does not answer."""
+        answer = self._call(GetState, f'{node_name}/get_state', GetState.Request(), timeout_s)
+        return '' if answer is None else answer.current_state.label
+
+    def change_state(self, node_name, transition_id, timeout_s):
+        """Ask for a transition; return whether it was made in time."""
+        request = ChangeState.Request(transition=Transition(id=transition_id))
+        answer = self._call(ChangeState, f'{node_name}/change_state', request, timeout_s)
+        return answer is not None and answer.success
+
+    def _call(self, service_type, name, request, timeout_s):
+        """Return the answer of a service; None when there is none in time."""
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(service_type, name)
+        client = self._clients[name]
         if not client.wait_for_service(timeout_s):
-            return False
-        future = client.call_async(GetState.Request())
+            return None
+        future = client.call_async(request)
         deadline = monotonic() + timeout_s
         while not future.done() and monotonic() < deadline:
             sleep(0.01)
         if not future.done():
             client.remove_pending_request(future)  # an answer can get lost: ask again
-            return False
-        return future.result().current_state.id == State.PRIMARY_STATE_ACTIVE
+            return None
+        return future.result()

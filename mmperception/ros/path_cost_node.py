@@ -164,21 +164,27 @@ class PathCostNode(WorkingNode):
 
     def _observe(self, data):
         """Take odometry, which serves where transforms do not say where the robot is."""
-        verdict = self.meters['odom'].add(stamp_of(data), self._clock_ns(), monotonic_ns())
-        if verdict == 'jump':
-            self.assembler.reset()
-        elif verdict != 'keep':
-            return
+        meter = self.meters['odom']
         try:
-            self.assembler.observe('odom', data)
+            verdict = meter.add(stamp_of(data), self._clock_ns(), monotonic_ns())
+            if verdict == 'jump':
+                self.assembler.reset()
+            if verdict in ('keep', 'jump'):
+                self.assembler.observe('odom', data)
         except (ValueError, LookupError) as error:
-            self.meters['odom'].refuse('bad_message')
+            meter.refuse('bad_message')
             self.get_logger().warning(
                 f'odom left out: {sentence_of(error)}', throttle_duration_sec=LOG_PERIOD_S
             )
 
     def _receive(self, data):
-        stamp_ns, meter = stamp_of(data), self.meters['lidar/points']
+        meter = self.meters['lidar/points']
+        try:
+            stamp_ns = stamp_of(data)
+        except ValueError as error:
+            meter.refuse('bad_message')
+            self.get_logger().error(f'dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
+            return
         self.arrived_ns, self.heard_ns = monotonic_ns(), self._clock_ns()
         self.is_lidar_lost = False
         verdict = meter.add(stamp_ns, self.heard_ns, self.arrived_ns)
