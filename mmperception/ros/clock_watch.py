@@ -27,12 +27,18 @@ class ClockWatch:
     went_back : callable
         Called without arguments when time has gone back: what was received is of the past.
 
+    Attributes
+    ----------
+    faults : Faults
+    since_ns : int
+        When the clock was first seen running; 0 while played time has not begun.
+
     """
 
     def __init__(self, node, went_back):
         self._node, self._went_back = node, went_back
         self.faults = Faults()
-        self._first_ns = None  # where played time began
+        self.since_ns = node.get_clock().now().nanoseconds
         self._ahead_ns = None  # of the system's clock before steady time
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=JUMP_NS), min_backward=Duration(nanoseconds=-1)
@@ -49,10 +55,10 @@ class ClockWatch:
         was_running = is_same_clock and now_ns != step_ns  # else it has just begun, at zero
         # A player in mode replay leaps forward over times of which it plays nothing.
         if was_running and (step_ns < 0 or not self._node.is_replay):
-            is_loop = step_ns < 0 and abs(now_ns - (self._first_ns or 0)) < JUMP_NS
+            is_loop = step_ns < 0 and abs(now_ns - self.since_ns) < JUMP_NS
             self.faults.note('loop' if is_loop else 'jump', step_ns)
-        if self._first_ns is None or not was_running:
-            self._first_ns = now_ns
+        if not was_running:
+            self.since_ns = now_ns
         if step_ns < 0:
             self._went_back()
 
@@ -60,7 +66,7 @@ class ClockWatch:
         """Notice that the system's clock was set; call it about every second."""
         clock = self._node.get_clock()
         if clock.ros_time_is_active:
-            self._first_ns = self._first_ns or clock.now().nanoseconds
+            self.since_ns = self.since_ns or clock.now().nanoseconds
             return
         ahead_ns = clock.now().nanoseconds - monotonic_ns()
         if self._ahead_ns is not None and abs(ahead_ns - self._ahead_ns) > STEP_NS:

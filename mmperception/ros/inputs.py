@@ -9,7 +9,6 @@ fixes, inertial samples, odometry) goes to the assembler at once.
 
 from collections import namedtuple
 from functools import partial
-from time import monotonic_ns
 
 from mmperception.ros import qos
 from mmperception.ros.assembly import LIDAR, make_synchronizer
@@ -119,35 +118,31 @@ class Inputs:
             )
 
     def _store(self, name, stamp_ns, data):
-        now_ns = monotonic_ns()
-        self.meters[name].add(stamp_ns, self._clock_ns(), now_ns)
-        self._hand_over(self.synchronizer.add(name, stamp_ns, data, now_ns))
+        moment = self.node.moment()
+        self.meters[name].add(stamp_ns, moment)
+        self._hand_over(self.synchronizer.add(name, stamp_ns, data, moment.steady_ns))
 
     def _hand_over(self, sets):
         for matched in sets:
             self.put(matched)
 
     def _observe(self, name, stamp_ns, data):
-        verdict = self.meters[name].add(stamp_ns, self._clock_ns(), monotonic_ns())
+        verdict = self.meters[name].add(stamp_ns, self.node.moment())
         if verdict == 'jump':
             self.assembler.reset()
         elif verdict != 'keep':
             return
         self.assembler.observe(name, data)
 
-    def _clock_ns(self):
-        return self.node.get_clock().now().nanoseconds
-
     def report(self):
         """Return one DiagnosticStatus for each input."""
         statistics, faults = self.synchronizer.statistics(), self.synchronizer.faults()
-        clock_ns, now_ns = self._clock_ns(), monotonic_ns()
+        moment = self.node.moment()
         self._suggest_offsets(statistics)
         return [
             self.meters[one.name].report(
                 f'{self.node.get_name()}: {one.topic}',
-                clock_ns,
-                now_ns,
+                moment,
                 statistics.get(one.name),
                 faults.get(one.name),
             )

@@ -7,6 +7,7 @@ others bring a StampWatch of their own.
 """
 
 from collections import deque
+from typing import NamedTuple
 
 from mmperception.ros.diagnostics import Counts, fault_values, OK, STALE, status, WARN
 from mmperception.stamp_watch import Faults, Silence
@@ -16,6 +17,26 @@ WINDOW = 200
 FUTURE_NS = 1_000_000_000
 # An input whose messages are older than this although they arrive has a clock that is behind.
 OLD_NS = 1_000_000_000
+
+
+class Moment(NamedTuple):
+    """
+    A time by every clock there is.
+
+    Attributes
+    ----------
+    clock_ns : int
+        The node's clock; 0 while played time has not begun.
+    steady_ns : int
+        Steady time.
+    since_ns : int
+        The node's clock when it was first seen running.
+
+    """
+
+    clock_ns: int
+    steady_ns: int
+    since_ns: int
 
 
 class Meter:
@@ -38,14 +59,13 @@ class Meter:
         # A player in mode replay sends some inputs ahead of their time.
         self._is_live = config.mode == 'live'
         self._watch, self._may_rest, self._may_lack = watch, may_rest, may_lack
-        self._awaited_ns = None  # since when, by the node's clock
         self.received, self.newest_ns = 0, None
         self.extra = {}  # further values
         self.faults, self._dropped = Faults(), Counts()
         self._arrivals_ns = deque(maxlen=WINDOW)
         self._silence = Silence(int(config.sync.silent_after_ms * 1e6))
 
-    def add(self, stamp_ns, clock_ns, now_ns):
+    def add(self, stamp_ns, moment):
         """
         Note a message that came now.
 
@@ -53,10 +73,8 @@ class Meter:
         ----------
         stamp_ns : int
             As in its header.
-        clock_ns : int
-            The node's clock.
-        now_ns : int
-            Steady time.
+        moment : Moment
+            Now.
 
         Returns
         -------
@@ -67,22 +85,17 @@ class Meter:
         """
         self.received += 1
         self.newest_ns = stamp_ns
-        self._arrivals_ns.append(clock_ns)
-        if self._is_live and stamp_ns - clock_ns >= FUTURE_NS:
-            self.faults.note('future', stamp_ns - clock_ns)
-        # What is sent ahead of its time lasts until then.
-        self._note_return(clock_ns if self._is_live else max(clock_ns, stamp_ns), now_ns)
-        return 'keep' if self._watch is None else self._judge_stamp(stamp_ns, now_ns)
+        self._arrivals_ns.append(moment.clock_ns)
+        if self._is_live and stamp_ns - moment.clock_ns >= FUTURE_NS:
+            self.faults.note('future', stamp_ns - moment.clock_ns)
+        self._note_return(stamp_ns, moment)
+        return 'keep' if self._watch is None else self._judge_stamp(stamp_ns, moment.steady_ns)
 
-    def _times(self, clock_ns, now_ns):
-        """Return the two clocks that silence is judged by: in mode replay both are the bag's."""
-        if self._is_live:
-            return clock_ns, now_ns
-        return clock_ns, clock_ns
-
-    def _note_return(self, clock_ns, now_ns):
-        was_noticed = self._silence.is_silent
-        length_ns = self._silence.heard(*self._times(clock_ns, now_ns))
+    def _note_return(self, stamp_ns, moment):
+        was_noticed, times = self._silence.is_silent, self._times(moment)
+        if not self._is_live:  # what is sent ahead of its time lasts until then
+            times = (max(moment.clock_ns, stamp_ns),) * 2
+        length_ns = self._silence.heard(*times)
         if not length_ns or self._may_rest:
             return
         if not was_noticed:
@@ -104,20 +117,21 @@ class Meter:
         """Tell whether a newer message than this one has been kept."""
         return stamp_ns < self._watch.newest_ns
 
-    def look(self, clock_ns, now_ns):
+    def _times(self, moment):
+        """Return the two clocks that silence is judged by: in mode replay both are the bag's."""
+        return moment.clock_ns, moment.steady_ns if self._is_live else moment.clock_ns
+
+    def look(self, moment):
         """Notice that nothing comes, or nothing any more; call it about every second."""
         if self.newest_ns is None:
-            self._await(clock_ns)
+            self._await(moment.clock_ns - moment.since_ns)
             return
-        length_ns = self._silence.begins(*self._times(clock_ns, now_ns))
+        length_ns = self._silence.begins(*self._times(moment))
         if length_ns and not self._may_rest:
             self.faults.note('silent', length_ns)
 
-    def _await(self, clock_ns):
+    def _await(self, waited_ns):
         """Name once what should have come and never did."""
-        if self._awaited_ns is None and clock_ns:  # played time may not have begun
-            self._awaited_ns = clock_ns
-        waited_ns = clock_ns - (self._awaited_ns or clock_ns)
         if waited_ns > self._silence.limit_ns and not self._may_lack:
             if 'missing' not in self.faults:
                 self.faults.note('missing', waited_ns)
@@ -140,7 +154,7 @@ class Meter:
         span_ns = arrivals_ns[-1] - arrivals_ns[0] if len(arrivals_ns) > 1 else 0
         return 1e9 * (len(arrivals_ns) - 1) / span_ns if span_ns > 0 else 0.0
 
-    def report(self, name, clock_ns, now_ns, statistics=None, faults=None):
+    def report(self, name, moment, statistics=None, faults=None):
         """
         Return the DiagnosticStatus of this input.
 
@@ -148,21 +162,19 @@ class Meter:
         ----------
         name : str
             `NODE: TOPIC`.
-        clock_ns : int
-            The node's clock.
-        now_ns : int
-            Steady time.
+        moment : Moment
+            Now.
         statistics, faults : dict
             What the synchroniser says about it; None for inputs that are not matched.
 
         """
-        self.look(clock_ns, now_ns)
+        self.look(moment)
         silent_ns = 0
         if self._silence.is_silent:
-            silent_ns = self._silence.length_ns(*self._times(clock_ns, now_ns))
+            silent_ns = self._silence.length_ns(*self._times(moment))
         values = {'received': self.received, 'rate_hz': 0.0 if silent_ns else self.rate_hz()}
         if self.newest_ns is not None:
-            values['age_ms'] = (clock_ns - self.newest_ns) / 1e6
+            values['age_ms'] = (moment.clock_ns - self.newest_ns) / 1e6
         if silent_ns and not self._may_rest:
             values['silent_ms'] = silent_ns / 1e6
         values.update(matching_values(statistics or {}))

@@ -142,9 +142,9 @@ class PathCostNode(WorkingNode):
             'without_tracks': self.tracks.num_missing,
             'path_cost_messages': self.outputs.num_grids,
         }
-        clock_ns, now_ns = self._clock_ns(), monotonic_ns()
+        moment = self.moment()
         inputs = [
-            meter.report(f'{self.get_name()}: {topic}', clock_ns, now_ns)
+            meter.report(f'{self.get_name()}: {topic}', moment)
             for topic, meter in self.meters.items()
         ]
         return [*inputs, self.report_work(message, values, level)]
@@ -166,7 +166,7 @@ class PathCostNode(WorkingNode):
         """Take odometry, which serves where transforms do not say where the robot is."""
         meter = self.meters['odom']
         try:
-            verdict = meter.add(stamp_of(data), self._clock_ns(), monotonic_ns())
+            verdict = meter.add(stamp_of(data), self.moment())
             if verdict == 'jump':
                 self.assembler.reset()
             if verdict in ('keep', 'jump'):
@@ -185,9 +185,9 @@ class PathCostNode(WorkingNode):
             meter.refuse('bad_message')
             self.get_logger().error(f'dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
             return
-        self.arrived_ns, self.heard_ns = monotonic_ns(), self._clock_ns()
-        self.is_lidar_lost = False
-        verdict = meter.add(stamp_ns, self.heard_ns, self.arrived_ns)
+        moment = self.moment()
+        self.heard_ns, self.arrived_ns, self.is_lidar_lost = *moment[:2], False
+        verdict = meter.add(stamp_ns, moment)
         if verdict == 'keep' and meter.is_out_of_order(stamp_ns):
             meter.refuse('late')  # the grid holds what came after it already
         elif verdict in ('keep', 'jump'):

@@ -137,10 +137,10 @@ class Player:
             Topic to what takes the stamp of a message that is about to leave, and may wait.
 
         """
-        started_s, latest_ns = monotonic(), begin_ns
+        started_s, latest_ns, end_ns = monotonic(), begin_ns, begin_ns
         ahead_ns = AHEAD_NS if self.mode == 'replay' else {}
         for topic, type_name, data, log_ns in in_play_order(messages, ahead_ns):
-            since_s = (log_ns - begin_ns) / 1e9
+            since_s, end_ns = (log_ns - begin_ns) / 1e9, max(end_ns, log_ns)
             if topic not in self.publishers or any(drop.hides(topic, since_s) for drop in drops):
                 continue
             if self.mode == 'live':
@@ -152,6 +152,8 @@ class Player:
             if latest_ns - self.now_ns >= CLOCK_STEP_NS:
                 self.tell_time(latest_ns)
             self.publishers[topic].publish(data)
+        if end_ns > self.now_ns:  # time passes, whatever was withheld
+            self.tell_time(end_ns)
 
     def _pace(self, since_s, started_s):
         """Wait for the moment at which a message of the bag is due."""

@@ -14,6 +14,7 @@ from mmperception.ros.clock_watch import ClockWatch
 from mmperception.ros.fault_log import FaultLog
 from mmperception.ros.headers import time_from_ns
 from mmperception.ros.lifecycle import ManagedNode, sentence_of
+from mmperception.ros.meter import Moment
 from mmperception.ros.tf2_transforms import make_transforms
 from mmperception.ros.worker import Worker
 from rclpy.clock import Clock, ClockType
@@ -77,6 +78,11 @@ class WorkingNode(ManagedNode):
         self.listener.destroy()
         self.worker.stop()
         self.worker = None
+
+    def moment(self):
+        """Return what time it is by every clock."""
+        clock_ns = self.get_clock().now().nanoseconds
+        return Moment(clock_ns, monotonic_ns(), self.clock_watch.since_ns)
 
     def work(self, item):
         """
@@ -149,9 +155,9 @@ class WorkingNode(ManagedNode):
     def _report(self):
         self.clock_watch.look()
         statuses = [*self.report(), self.clock_watch.report()]
+        self.fault_log.say(statuses)
         now = self.get_clock().now().to_msg()
         self.diagnostics.publish(diagnostics.array(now, statuses))
-        self.fault_log.say(statuses)
 
     def report_work(self, message, values, level=diagnostics.OK):
         """Return the status of the work itself: stages, drops, and `values`."""

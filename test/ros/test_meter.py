@@ -5,7 +5,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from mmperception.config import Config
 from mmperception.ros.diagnostics import status, values_of
 from mmperception.ros.fault_log import FaultLog, WORDS
-from mmperception.ros.meter import Meter
+from mmperception.ros.meter import Meter, Moment
 from mmperception.stamp_watch import StampWatch
 import pytest
 
@@ -13,24 +13,28 @@ SECOND = 1_000_000_000
 T0 = 1_700_000_000 * SECOND
 
 
+def at(clock_ns, steady_ns):
+    return Moment(clock_ns, steady_ns, T0 if clock_ns else 0)
+
+
 def heard(meter, begin, end, step=SECOND // 10):
-    for at in range(begin, end, step):
-        meter.add(T0 + at, T0 + at, at)
+    for time in range(begin, end, step):
+        meter.add(T0 + time, at(T0 + time, time))
 
 
 def test_a_dead_input_is_named_in_its_status_and_forgotten_when_it_is_back():
     meter = Meter(Config(), StampWatch())
     heard(meter, 0, 3 * SECOND)
-    at = 12 * SECOND
-    dead = meter.report('perception: imu/data', T0 + at, at)
+    then = 12 * SECOND
+    dead = meter.report('perception: imu/data', at(T0 + then, then))
     assert (dead.level, dead.message.split(':')[0]) == (
         DiagnosticStatus.WARN,
         'silent for 9100 ms',
     )
     values = values_of(dead)
     assert (values['rate_hz'], values['fault.silent.count']) == (0.0, 1)
-    heard(meter, at, at + 2 * SECOND)
-    alive = meter.report('perception: imu/data', T0 + at + 2 * SECOND, at + 2 * SECOND)
+    heard(meter, then, then + 2 * SECOND)
+    alive = meter.report('perception: imu/data', at(T0 + then + 2 * SECOND, then + 2 * SECOND))
     values = values_of(alive)
     assert (alive.level, alive.message) == (DiagnosticStatus.OK, 'receiving')
     assert values['fault.silent.max_ms'] == values['fault.back.max_ms'] == 9100.0
@@ -39,8 +43,8 @@ def test_a_dead_input_is_named_in_its_status_and_forgotten_when_it_is_back():
 
 def test_calibration_that_is_sent_once_is_never_called_silent_or_old():
     meter = Meter(Config(), may_rest=True)
-    meter.add(T0, T0, 0)
-    report = meter.report('perception: camera/camera_info', T0 + 3600 * SECOND, 3600 * SECOND)
+    meter.add(T0, at(T0, 0))
+    report = meter.report('perception: camera/camera_info', at(T0 + 3600 * SECOND, 3600 * SECOND))
     assert (report.level, report.message) == (DiagnosticStatus.OK, 'receiving')
     assert not [key for key in values_of(report) if key.startswith('fault')]
 
@@ -50,19 +54,19 @@ def test_what_must_be_left_out_is_counted_as_dropped_and_as_a_fault(verdict):
     meter = Meter(Config(), StampWatch())
     heard(meter, 0, SECOND)
     stamp_ns = T0 if verdict == 'duplicate' else 0
-    assert meter.add(stamp_ns, T0 + SECOND, SECOND) == verdict
-    values = values_of(meter.report('perception: gps/fix', T0 + SECOND, SECOND))
+    assert meter.add(stamp_ns, at(T0 + SECOND, SECOND)) == verdict
+    values = values_of(meter.report('perception: gps/fix', at(T0 + SECOND, SECOND)))
     assert values[f'dropped.{verdict}'] == values[f'fault.{verdict}.count'] == 1
 
 
 def test_an_input_that_was_never_heard_is_stale():
     meter = Meter(Config(), StampWatch())
-    report = meter.report('perception: gps/fix', 0, 0)  # played time has not begun
+    report = meter.report('perception: gps/fix', at(0, 0))  # played time has not begun
     assert (report.level, report.message) == (DiagnosticStatus.STALE, 'nothing received')
-    meter.report('perception: gps/fix', T0, SECOND)
+    meter.report('perception: gps/fix', at(T0, SECOND))
     assert not meter.faults
     for seconds in (2, 5):
-        report = meter.report('perception: gps/fix', T0 + seconds * SECOND, SECOND)
+        report = meter.report('perception: gps/fix', at(T0 + seconds * SECOND, SECOND))
     values = values_of(report)
     assert (values['fault.missing.count'], values['fault.missing.max_ms']) == (1, 5000.0)
 
@@ -70,7 +74,7 @@ def test_an_input_that_was_never_heard_is_stale():
 def test_what_a_robot_may_lack_is_never_called_missing():
     meter = Meter(Config(), StampWatch(), may_lack=True)
     for seconds in range(10):
-        meter.report('perception: odom', T0 + seconds * SECOND, seconds * SECOND)
+        meter.report('perception: odom', at(T0 + seconds * SECOND, seconds * SECOND))
     assert not meter.faults
 
 
@@ -78,10 +82,10 @@ def test_in_mode_replay_fixes_sent_ahead_of_their_time_are_not_called_silent_at_
     meter = Meter(Config(mode='replay'), StampWatch())
     for tenths in range(50):
         stamp_ns = T0 + tenths * SECOND // 10
-        meter.add(stamp_ns, max(T0, stamp_ns - 2 * SECOND), 0)
-    meter.report('perception: gps/fix', T0 + 5 * SECOND, 60 * SECOND)  # a slow machine
+        meter.add(stamp_ns, at(max(T0, stamp_ns - 2 * SECOND), 0))
+    meter.report('perception: gps/fix', at(T0 + 5 * SECOND, 60 * SECOND))  # a slow machine
     assert not meter.faults
-    meter.report('perception: gps/fix', T0 + 9 * SECOND, 60 * SECOND)
+    meter.report('perception: gps/fix', at(T0 + 9 * SECOND, 60 * SECOND))
     assert meter.faults['silent'].max_ns == 4_100 * SECOND // 1000
 
 

@@ -288,6 +288,39 @@ def test_an_empty_cloud_and_a_missing_calibration_are_no_errors(folder, tiny_bag
     assert 'no camera_info on camera/camera_info' in done.stderr
 
 
+def test_with_neither_camera_nor_lidar_nothing_is_processed_and_both_are_named(
+    folder, tiny_bag, params
+):
+    out = folder / 'blind'
+    losses = ('--drop', 'camera', '--drop', 'lidar')
+    done = run_replay(tiny_bag, '--out', out, '--params', params, *losses)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((out / 'summary.json').read_text())
+    assert [summary[key] for key in ('sweeps_in', 'sweeps_processed', 'pivots_in')] == [0, 0, 0]
+    named = {(one['topic'], one['kind']) for one in summary['faults']}
+    for topic in ('lidar/points', 'camera/image_raw', 'camera/camera_info'):
+        assert (topic, 'missing') in named
+        assert f'[perception]: {topic}: nothing has come' in done.stdout
+    assert '[path_cost]: lidar/points: nothing has come' in done.stdout
+
+
+def test_live_output_is_back_within_a_second_of_the_sensor(folder, params):
+    """At double rate, so that what is said in seconds of the bag lasts half as long."""
+    path, out, rate, back_s = folder / 'long', folder / 'long_result', 2.0, 3.0
+    write_recording(path, recording(40))
+    options = ('--mode', 'live', '--rate', rate, '--drop', 'lidar@1-3')
+    done = run_replay(path, '--out', out, '--params', params, *options)
+    assert done.returncode == 0, done.stderr
+    begin_ns = bag.contents_of(path).begin_ns
+    for topic in ('/path_cost', '/detections'):
+        said_s = [
+            (log_ns - begin_ns) / 1e9
+            for _, _, data, log_ns in bag.read_messages(out / 'output', [topic])
+            if stamp_of(data) - begin_ns >= back_s * 1e9
+        ]
+        assert said_s and min(said_s) < back_s + rate * 1.0, topic
+
+
 def emptied(data, empty):
     from rclpy.serialization import deserialize_message
 
