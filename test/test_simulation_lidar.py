@@ -23,6 +23,7 @@ def moment_of(still=(), moving=(), velocity=(), centers=()):
     return Moment(
         mesh=merge(meshes) if meshes else empty_mesh(),
         owner=torch.tensor(owner, dtype=torch.int64),
+        prop=torch.tensor([-1 if k >= 0 else 0 for k in owner], dtype=torch.int64),
         actors=tuple(f'actor{k}' for k in range(A)),
         velocity=np.array(velocity, np.float64).reshape(A, 3),
         centers=np.array(centers, np.float64).reshape(A, 3),

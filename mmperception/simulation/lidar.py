@@ -7,7 +7,7 @@ real one. Ring elevations and the heights from which the two blocks of lasers fi
 once to public sweeps of that sensor (z = height + tangent * distance along each ring).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmperception.geometry import invert
 from mmperception.simulation.materials import (
@@ -52,6 +52,8 @@ class Sweep:
     ring : (N,) uint16
     time_ns : (N,) int64
         From the moment the sensor faces forward.
+    face : (N,) int64
+        Which face of the street's mesh each point lies on.
     hits : (A,) int64
         Points on each actor.
     reached : (A,) int64
@@ -63,6 +65,7 @@ class Sweep:
     intensity: np.ndarray
     ring: np.ndarray
     time_ns: np.ndarray
+    face: np.ndarray
     hits: np.ndarray
     reached: np.ndarray
 
@@ -134,7 +137,8 @@ def scan(moment, path, rng):
     Sweep
 
     """
-    triangles, codes = _triangles(moment, path)
+    triangles, near = _triangles(moment, path)
+    codes = moment.mesh.material[near].numpy()
     is_glass = torch.from_numpy(material_of(codes) == GLASS)
     seen, _ = path.as_seen(
         triangles.corners.reshape(-1, 3).numpy(),
@@ -154,7 +158,8 @@ def scan(moment, path, rng):
         hits.append(cast(rays, triangles, windows,
                          lambda ray, face, t=through: is_glass[face] & t[ray]))  # fmt: skip
         local.append(directions)
-    return _sweep(_stack(hits), np.concatenate(local), triangles, codes, rng)
+    sweep = _sweep(_stack(hits), np.concatenate(local), triangles, codes, rng)
+    return replace(sweep, face=near.numpy()[sweep.face])
 
 
 def _float(array):
@@ -162,7 +167,16 @@ def _float(array):
 
 
 def _triangles(moment, path):
-    """Bring the street into the sensor's frame at the stamp; drop what is out of range."""
+    """
+    Bring the street into the sensor's frame at the stamp; drop what is out of range.
+
+    Returns
+    -------
+    triangles : Triangles
+    near : (F,) int64 tensor
+        Which face of the street each of them is.
+
+    """
     start_from_world = invert(path.world_from_lidar)
     corners = moment.mesh.transformed(start_from_world).corners
     middle = corners[:, :, :2].mean(1)
@@ -177,7 +191,7 @@ def _triangles(moment, path):
         owner=owner,
         num_owners=len(moment.actors),
     )
-    return triangles, moment.mesh.material[index].numpy()
+    return triangles, index
 
 
 def _directions(tangents, rng):
@@ -241,6 +255,7 @@ def _sweep(hits, directions, triangles, codes, rng):
         intensity=_intensity(strength, code, rng)[keep],
         ring=ring.astype(np.uint16),
         time_ns=_times(order[column]),
+        face=face[keep],
         hits=np.bincount(owner[owner >= 0], minlength=triangles.num_owners),
         reached=hits.reached.numpy(),
     )
@@ -252,6 +267,7 @@ def _empty_sweep(num_actors):
         intensity=np.zeros(0, np.float32),
         ring=np.zeros(0, np.uint16),
         time_ns=np.zeros(0, np.int64),
+        face=np.zeros(0, np.int64),
         hits=np.zeros(num_actors, np.int64),
         reached=np.zeros(num_actors, np.int64),
     )

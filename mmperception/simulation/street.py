@@ -23,12 +23,14 @@ class Moment:
     """
     A street at one time, for a sensor.
 
-    `mesh` in the world; `owner` (F,) int64 indexes `actors`, -1 for what belongs to none;
+    `mesh` in the world; `owner` (F,) int64 indexes `actors`, -1 for what belongs to none; `prop`
+    (F,) int64 indexes the street's `props` (0 is the ground), -1 for what belongs to an actor;
     `velocity` (A, 3) float64, `centers` (A, 3), `sizes` (A, 3), `yaws` (A,) of the actors.
     """
 
     mesh: Mesh
     owner: torch.Tensor
+    prop: torch.Tensor
     actors: tuple[Actor, ...]
     velocity: np.ndarray
     centers: np.ndarray
@@ -51,14 +53,14 @@ class Street:
     def __init__(self, road, props, actors):
         """Keep the parts; the ground is made once."""
         self.road, self.actors = road, tuple(actors)
-        self._props = [Prop(mesh=road.mesh(), x=np.nan, y=np.nan), *props]
-        self._places = np.array([(prop.x, prop.y) for prop in self._props])
+        self.props = [Prop(mesh=road.mesh(), x=np.nan, y=np.nan), *props]
+        self._places = np.array([(prop.x, prop.y) for prop in self.props])
 
     def moment(self, time_s, center_xy, reach_m=85.0):
         """Return the street at a time, as far as `reach_m` around a place."""
         gap = np.linalg.norm(self._places - center_xy, axis=1)
-        meshes = [prop.mesh for prop, far in zip(self._props, gap > reach_m, strict=True)
-                  if not far]  # fmt: skip
+        near_props = np.flatnonzero(~(gap > reach_m))  # the ground's place is not a number
+        meshes = [self.props[index].mesh for index in near_props]
         num_props, num_still = len(meshes), sum(len(mesh) for mesh in meshes)
         near, boxes, velocity = [], [], []
         for actor in self.actors:
@@ -71,10 +73,12 @@ class Street:
             boxes.append(actor.box(pose, mesh))
             velocity.append(actor.velocity(self.road, time_s))
         counts = torch.tensor([num_still] + [len(mesh) for mesh in meshes[num_props:]])
+        index = torch.tensor([*near_props, *[-1] * len(near)])
         centers, sizes, yaws = zip(*boxes, strict=True) if boxes else ((), (), ())
         return Moment(
             mesh=merge(meshes),
             owner=torch.repeat_interleave(torch.arange(len(counts)) - 1, counts),
+            prop=torch.repeat_interleave(index, torch.tensor([len(mesh) for mesh in meshes])),
             actors=tuple(near),
             velocity=np.array(velocity).reshape(-1, 3),
             centers=np.array(centers).reshape(-1, 3),
