@@ -156,7 +156,13 @@ class GroundConfig:
     obstacle_height_m: float = option(
         0.25, 'm', 'Lowest height above ground of an obstacle point.'
     )
-    clearance_m: float = option(2.3, 'm', 'Points higher above ground hang over the robot.')
+    clearance_m: float = option(
+        2.3, 'm', 'Height of the robot and some air: points higher above ground hang over it.'
+    )
+    hole_depth_m: float = option(
+        0.3, 'm', 'Ground this much lower than it should be is a hole or a step down; 0: none.'
+    )
+    hole_range_m: float = option(12.0, 'm', 'Holes are looked for up to here.')
     self_length_m: float = option(5.0, 'm', 'Length of the robot; points within are its own.')
     self_width_m: float = option(2.2, 'm', 'Width of the robot; points within are its own.')
     self_center_x_m: float = option(1.3, 'm', "x of the robot's middle in base_frame.")
@@ -167,6 +173,10 @@ class GroundConfig:
             0 < self.obstacle_height_m < self.clearance_m,
             'ground.obstacle_height_m: must be positive and below ground.clearance_m',
         )
+        _require(
+            self.hole_depth_m == 0 or self.hole_depth_m >= self.obstacle_height_m,
+            'ground.hole_depth_m: must be 0 or at least ground.obstacle_height_m',
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +186,7 @@ class PathCostConfig:
     resolution_m: float = option(0.1, 'm', 'Cell of the grid; at or below the costmap.')
     cells: int = option(600, 'cells', 'Cells per side; more than the costmap has.')
     rate_hz: float = option(5.0, 'Hz', 'Live publishing rate; at or above the costmap.')
-    decay_s: float = option(1.0, 's', 'An unseen obstacle fades from the grid in this time.')
+    decay_s: float = option(1.0, 's', 'An unseen obstacle that stood long fades in this time.')
     hidden_decay_s: float = option(
         10.0, 's', 'An obstacle too near and too low for any ray fades in this time.'
     )
@@ -191,6 +201,19 @@ class PathCostConfig:
         [0.5, 1.0, 0.8], 'm', 'Extra room around vehicle, pedestrian, cyclist.'
     )
     horizon_s: float = option(2.0, 's', 'Motion of tracks is painted this far ahead.')
+    terrain_cost: int = option(
+        60, '', 'Cost of the roughest and of the steepest ground that is no obstacle; 0: none.'
+    )
+    rough_from_m: float = option(
+        0.1, 'm', 'Ground that changes by more within four cells costs, up to an obstacle height.'
+    )
+    slope_from: float = option(
+        0.12, '', 'Ground steeper than this (rise over run) costs, up to ground.max_slope.'
+    )
+    no_entry_cost: int = option(90, '', 'Cost of the way beyond a no-entry sign; 0: none.')
+    stop_cost: int = option(30, '', 'Cost of the way beyond a stop sign; 0: none.')
+    sign_reach_m: float = option(4.0, 'm', 'A sign closes the way this far to both sides.')
+    sign_memory_s: float = option(10.0, 's', 'A sign counts for this long after it was seen.')
     on_lidar_loss: str = option(
         'lethal', '', 'What the grid says when the LiDAR is gone.', ('lethal', 'unknown')
     )
@@ -205,6 +228,10 @@ class PathCostConfig:
         _require(
             min(self.decay_s, self.hidden_decay_s, self.inflation_m) > 0,
             'path_cost.decay_s, hidden_decay_s and inflation_m: must be positive',
+        )
+        _require(
+            all(0 <= c <= 98 for c in (self.terrain_cost, self.no_entry_cost, self.stop_cost)),
+            'path_cost.terrain_cost, no_entry_cost and stop_cost: must be 0 to 98',
         )
         _require(
             len(self.class_margin_m) == 3,

@@ -41,6 +41,21 @@ class _Polar:
     blur: np.ndarray
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ground:
+    """
+    The split of a sweep and what it was split by.
+
+    `table` (R, S) float32 is the height map; `plane` (3,) float64 the plane that fits around the
+    robot: its height there and its rise per metre along x and y.
+    """
+
+    split: GroundSplit
+    plane: np.ndarray
+    table: np.ndarray
+    grid: _Polar
+
+
 @lru_cache(maxsize=4)
 def _polar_grid(cell_m, range_m, num_sectors=120):
     """Rings of `cell_m` near the robot, wider far away where beams lie further apart."""
@@ -59,7 +74,7 @@ def _polar_grid(cell_m, range_m, num_sectors=120):
     return _Polar(
         centers_m=centers.astype(np.float32),
         widths_m=np.diff(edges).astype(np.float32),
-        ring_of=ring_of.astype(np.int64),
+        ring_of=ring_of.astype(np.int32),
         num_sectors=num_sectors,
         blur=blur,
     )
@@ -87,28 +102,41 @@ def split_ground(points_base, config):
         If the shape differs.
 
     """
+    return model_ground(points_base, config).split
+
+
+def model_ground(points_base, config):
+    """Return the `Ground` of a sweep; arguments and errors as of `split_ground`."""
     if points_base.ndim != 2 or points_base.shape[1] != 3:
         raise ValueError(f'points_base: expected (N, 3), got {points_base.shape}')
     grid = _polar_grid(config.cell_m, config.range_m)
     x, y, z = np.ascontiguousarray(points_base.T, np.float32)
     range_m = np.sqrt(x * x + y * y)
-    turn = (np.arctan2(y, x) * (0.5 / np.pi) + 0.5) * grid.num_sectors
-    piece = np.minimum((turn * SLICES).astype(np.int64), grid.num_sectors * SLICES - 1)
-    decimetre = np.minimum(range_m * 10, len(grid.ring_of) - 1).astype(np.int64)
+    turn = np.arctan2(y, x)
+    turn *= np.float32(0.5 / np.pi)
+    turn += np.float32(0.5)
+    turn *= np.float32(grid.num_sectors)
+    # 32 bits are half the work of 64; only what indexes is widened.
+    piece = (turn * np.float32(SLICES)).astype(np.int32)
+    np.minimum(piece, grid.num_sectors * SLICES - 1, out=piece)
+    decimetre = (range_m * np.float32(10)).astype(np.int32)
+    np.minimum(decimetre, len(grid.ring_of) - 1, out=decimetre)
     ring = grid.ring_of.take(decimetre)
-    piece += ring * (grid.num_sectors * SLICES)
-    is_own = is_own_body(x, y, config)
-    low = _low_heights(piece, z, ~is_own & (z < 0.5 + config.max_slope * range_m), grid)
-    table = grow_ground(low, grid, config)
-    height_m = z - _interpolate(table, grid, piece // SLICES, (range_m, ring, turn))
-    is_near = ~is_own & (range_m < config.range_m)
-    return GroundSplit(
-        height_m=height_m,
-        is_ground=is_near & (np.abs(height_m) < config.obstacle_height_m),
-        is_obstacle=is_near
-        & (height_m >= config.obstacle_height_m)
-        & (height_m <= config.clearance_m),
-    )
+    cell = piece // SLICES
+    cell += ring * np.int32(grid.num_sectors)
+    piece += ring * np.int32(grid.num_sectors * SLICES)
+    is_near = ~is_own_body(x, y, config)
+    is_low = z < np.float32(0.5) + np.float32(config.max_slope) * range_m
+    low = _low_heights(piece, z, is_near & is_low, grid)
+    plane = _tilt(low, grid)
+    table = grow_ground(low, grid, plane, config)
+    height_m = z - _interpolate(table, grid, cell, (range_m, ring, turn))
+    is_near &= range_m < config.range_m
+    is_ground = is_near & (np.abs(height_m) < config.obstacle_height_m)
+    is_obstacle = is_near & (height_m >= config.obstacle_height_m)
+    is_obstacle &= height_m <= config.clearance_m
+    split = GroundSplit(height_m=height_m, is_ground=is_ground, is_obstacle=is_obstacle)
+    return Ground(split=split, plane=plane, table=table, grid=grid)
 
 
 def is_own_body(x, y, config):
@@ -124,7 +152,7 @@ def _low_heights(piece, z, is_candidate, grid):
 
     Parameters
     ----------
-    piece : (N,) int64
+    piece : (N,) int32
         Slice of a cell that a point is in, counted along azimuth, then ring.
     z : (N,) float32
         Metres in `base_link`.
@@ -139,10 +167,11 @@ def _low_heights(piece, z, is_candidate, grid):
         NaN where empty.
 
     """
-    low = torch.full((len(grid.centers_m) * grid.num_sectors * SLICES,), torch.inf)
+    low = np.full((len(grid.centers_m), grid.num_sectors, SLICES), np.inf, np.float32)
     heights = torch.from_numpy(np.where(is_candidate, z, np.float32(np.inf)))
-    low.scatter_reduce_(0, torch.from_numpy(piece), heights, 'amin')
-    low = np.sort(low.numpy().reshape(-1, grid.num_sectors, SLICES), axis=2)
+    flat = torch.from_numpy(low.reshape(-1))
+    flat.scatter_reduce_(0, torch.from_numpy(piece.astype(np.int64)), heights, 'amin')
+    low.sort(axis=2)
     low = np.where(np.isfinite(low[:, :, 1]), low[:, :, 1], low[:, :, 0])
     return np.where(np.isfinite(low), low, np.float32(np.nan))
 
@@ -155,14 +184,11 @@ def _tilt(low, grid):
 
     Returns
     -------
-    level_m : float
-        Height of the plane at the robot.
-    slope : (S,) float32
-        Rise per metre along each sector.
+    plane : (3,) float64
+        Its height at the robot, and its rise per metre along x and y.
 
     """
-    angle = (np.arange(grid.num_sectors) + 0.5) * 2 * np.pi / grid.num_sectors - np.pi
-    axes = np.stack((np.cos(angle), np.sin(angle)), axis=1)
+    axes = _sector_axes(grid)
     ring, sector = np.nonzero(np.isfinite(low) & (grid.centers_m < TILT_RANGE_M)[:, None])
     heights = low[ring, sector].astype(np.float64)
     basis = np.column_stack((np.ones(len(ring)), axes[sector] * grid.centers_m[ring, None]))
@@ -174,10 +200,16 @@ def _tilt(low, grid):
         above = heights - basis @ plane
         weight = np.where(above > 0, TILT_QUANTILE, 1 - TILT_QUANTILE)
         weight /= np.maximum(np.abs(above), 0.05)
-    return plane[0], (axes @ plane[1:]).astype(np.float32)
+    return plane
 
 
-def grow_ground(low, grid, config):
+def _sector_axes(grid):
+    """Return the direction (S, 2) of each sector in `base_link`."""
+    angle = (np.arange(grid.num_sectors) + 0.5) * 2 * np.pi / grid.num_sectors - np.pi
+    return np.stack((np.cos(angle), np.sin(angle)), axis=1)
+
+
+def grow_ground(low, grid, plane, config):
     """
     Accept low points as ground outward from the robot; fill what is hidden.
 
@@ -187,6 +219,8 @@ def grow_ground(low, grid, config):
         Ground candidates, NaN where a cell has none.
     grid : _Polar
         R rings and S sectors.
+    plane : (3,) float64
+        Where to begin, from `_tilt`.
     config : GroundConfig
         Its `max_slope` holds uphill and downhill.
 
@@ -198,28 +232,38 @@ def grow_ground(low, grid, config):
     """
     table = np.empty_like(low)
     gap_m = np.zeros(grid.num_sectors, np.float32)
-    level_m, slope = _tilt(low, grid)
-    slope = np.clip(slope, -config.max_slope, config.max_slope)
-    seen = height = np.full_like(gap_m, level_m)
-    is_found, previous_m = np.zeros(grid.num_sectors, bool), 0.0
+    slope = (_sector_axes(grid) @ plane[1:]).astype(np.float32)
+    steepest = np.float32(config.max_slope)
+    slope = np.minimum(np.maximum(slope, -steepest), steepest)
+    height = np.full_like(gap_m, plane[0])
+    seen = height.copy()
+    may_fall = np.full_like(gap_m, steepest)  # until ground was found for the first time
+    previous_m, votes = 0.0, np.empty((3, grid.num_sectors), np.float32)
     for ring, center_m in enumerate(grid.centers_m):
         step_m = center_m - previous_m
-        previous_m, gap_m = center_m, gap_m + step_m
+        previous_m = center_m
+        gap_m = gap_m + step_m
         expected = height + slope * step_m
         rise = low[ring] - expected
-        fall = np.where(is_found, 2 * BEND, config.max_slope)
-        is_ground = (rise < STEP_M + BEND * gap_m) & (rise > -STEP_M - fall * gap_m)
-        is_found |= is_ground  # NaN compares false
-        height = np.where(is_ground, low[ring], expected)
-        gain = is_ground * gap_m / (gap_m + SLOPE_LENGTH_M)
+        is_ground = rise < STEP_M + BEND * gap_m  # NaN compares false
+        is_ground &= rise > -STEP_M - may_fall * gap_m
+        may_fall[is_ground] = 2 * BEND
+        height = expected
+        np.copyto(height, low[ring], where=is_ground)
+        gain = is_ground * gap_m
+        gain /= gap_m + np.float32(SLOPE_LENGTH_M)
         slope = slope + gain * ((height - seen) / gap_m - slope)
-        slope = np.clip(slope, -config.max_slope, config.max_slope)
-        weight = is_ground + np.float32(0.1)  # what is seen outvotes what is assumed
-        total, heights, slopes = np.stack((weight, weight * height, weight * slope)) @ grid.blur
-        table[ring], slope = heights / total, slopes / total
+        slope = np.minimum(np.maximum(slope, -steepest), steepest)
+        # What is seen outvotes what is assumed.
+        np.add(is_ground, np.float32(0.1), out=votes[0])
+        np.multiply(votes[0], height, out=votes[1])
+        np.multiply(votes[0], slope, out=votes[2])
+        total, heights, slopes = votes @ grid.blur
+        np.divide(heights, total, out=table[ring])
+        slope = slopes / total
         height = np.where(is_ground, height, table[ring])
-        seen = np.where(is_ground, height, seen)
-        gap_m = np.where(is_ground, np.float32(0), gap_m)
+        np.copyto(seen, height, where=is_ground)
+        np.copyto(gap_m, np.float32(0), where=is_ground)
     return table
 
 
@@ -230,8 +274,14 @@ def _interpolate(table, grid, cell, polar):
     along[1:-1] = (table[2:] - table[:-2]) / (grid.centers_m[2:] - grid.centers_m[:-2])[:, None]
     along[0], along[-1] = along[1], 0
     sideways = (np.roll(table, -1, axis=1) - np.roll(table, 1, axis=1)) / 2
-    beyond_m = np.minimum(range_m - grid.centers_m.take(ring), grid.widths_m[-1])
+    cell = cell.astype(np.intp)
+    beyond_m = range_m - grid.centers_m.take(ring)
+    np.minimum(beyond_m, grid.widths_m[-1], out=beyond_m)
+    beyond_m *= along.ravel().take(cell)
     ground = table.ravel().take(cell)
-    ground += along.ravel().take(cell) * beyond_m
-    ground += sideways.ravel().take(cell) * (turn - np.floor(turn) - np.float32(0.5))
+    ground += beyond_m
+    aside = turn - np.floor(turn)
+    aside -= np.float32(0.5)
+    aside *= sideways.ravel().take(cell)
+    ground += aside
     return ground

@@ -7,6 +7,7 @@ free when that ray passed low over it, and what was remembered there is gone whe
 below its top. No ray is traced: two grids, one gather.
 """
 
+from mmperception.geometry import apply_to_cloud
 import numpy as np
 import torch
 
@@ -27,17 +28,20 @@ def polar_of_cells(cells, resolution_m):
 
 def _polar_index(x, y, range_m):
     """Return the number of the bin in range and azimuth, ranges first, int64."""
-    turn = np.arctan2(y, x) * np.float32(NUM_SECTORS / (2 * np.pi)) + np.float32(NUM_SECTORS / 2)
-    sector = np.minimum(turn.astype(np.int64), NUM_SECTORS - 1)
-    return (range_m * np.float32(1 / BIN_M)).astype(np.int64) * NUM_SECTORS + sector
+    turn = np.arctan2(y, x)
+    turn *= np.float32(NUM_SECTORS / (2 * np.pi))
+    turn += np.float32(NUM_SECTORS / 2)
+    index = (range_m * np.float32(1 / BIN_M)).astype(np.int32)
+    index *= np.int32(NUM_SECTORS)
+    index += np.minimum(turn.astype(np.int32), np.int32(NUM_SECTORS - 1))
+    return index.astype(np.int64)
 
 
 def relative_to_lidar(sweep):
     """Return x and y (N,) float32 of the points, from the LiDAR along the axes of odom."""
-    origin = np.asarray(sweep.lidar_origin_base, np.float64)
-    rotation = sweep.odom_from_base[:2, :3]
-    shift = (rotation @ origin).astype(np.float32)
-    return rotation.astype(np.float32) @ sweep.points_base.T - shift[:, None]
+    rows = np.array(sweep.odom_from_base[:2])
+    rows[:, 3] = -rows[:, :3] @ np.asarray(sweep.lidar_origin_base, np.float64)
+    return apply_to_cloud(rows, sweep.points_base).T
 
 
 def steepest_rays(x, y, height_m, lidar_height_m, num_bins):
@@ -68,9 +72,9 @@ def steepest_rays(x, y, height_m, lidar_height_m, num_bins):
     place = torch.from_numpy(_polar_index(x, y, nearest_m))
     drop = (np.float32(lidar_height_m) - height_m) / range_m
     drop[np.flatnonzero(height_m < REFLECTION_M)] = -np.inf
-    steepest = torch.full(((num_bins + 1) * NUM_SECTORS,), -torch.inf)
-    steepest.scatter_reduce_(0, place, torch.from_numpy(drop), 'amax')
-    steepest = steepest.numpy().reshape(-1, NUM_SECTORS)
+    steepest = np.full((num_bins + 1, NUM_SECTORS), -np.inf, np.float32)
+    flat = torch.from_numpy(steepest.reshape(-1))
+    flat.scatter_reduce_(0, place, torch.from_numpy(drop), 'amax')
     for row in range(num_bins - 1, -1, -1):  # twice as fast as np.maximum.accumulate
         np.maximum(steepest[row], steepest[row + 1], out=steepest[row])
     return steepest

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from mmperception.config import Config
 from mmperception.cost import CostMapper, Sweep
+from mmperception.cost_paint import SeenSign
 from mmperception.datatypes import Tracks
-from mmperception.geometry import apply, invert, transform_from_yaw
+from mmperception.geometry import apply, invert, rotation_about, transform_from_yaw
 import numpy as np
 import pytest
 from synthetic_scan import MOUNT, scan
@@ -160,14 +161,32 @@ def test_a_crossing_pedestrian_leaves_no_smear_and_no_shadow():
     assert at(grid, 12.05, 0.05) == 0  # behind it, seen free before
 
 
-def test_a_hidden_obstacle_is_remembered_and_then_forgotten():
+def test_a_hidden_obstacle_is_remembered_the_longer_the_longer_it_stood():
     far, screen = (15, -1, 0, 16, 1, 1.5), (6, -4, 0, 6.5, 4, 2.2)
     mapper = CostMapper(CONFIG)
-    drive_by(mapper, lambda t: [far], (0.0,))
-    soon = drive_by(mapper, lambda t: [far, screen], (0.1, 0.5))
-    late = drive_by(mapper, lambda t: [far, screen], (0.9, 1.3))
+    drive_by(mapper, lambda t: [far], np.arange(0, 3.01, 0.1))
+    soon = drive_by(mapper, lambda t: [far, screen], np.arange(3.1, 3.91, 0.2))
+    late = drive_by(mapper, lambda t: [far, screen], (4.2,))
     assert at(soon, 15.05, 0.05) == 100
     assert at(late, 15.05, 0.05) == -1
+    mapper = CostMapper(CONFIG)
+    drive_by(mapper, lambda t: [far], (0.0,))
+    assert at(drive_by(mapper, lambda t: [far, screen], (0.2,)), 15.05, 0.05) == 100
+    assert at(drive_by(mapper, lambda t: [far, screen], (0.5,)), 15.05, 0.05) == -1
+
+
+def test_a_car_that_passes_behind_a_screen_leaves_nothing_there_after_half_a_second():
+    screen = (6, -2, 0, 6.5, 2, 2.2)
+
+    def world(seconds):
+        y = -8 + 8 * min(seconds, 1.0)  # it comes to a halt in the shadow of the screen
+        return [screen, (12, y, 0, 13, y + 2, 1.5)]
+
+    mapper = CostMapper(CONFIG)
+    before = drive_by(mapper, world, np.arange(0, 0.41, 0.1))
+    after = drive_by(mapper, world, np.arange(0.5, 1.01, 0.1))
+    assert (lethal_points(before)[:, 0] > 11).any()
+    assert not (lethal_points(after)[:, 0] > 11).any()
 
 
 def test_a_low_block_below_all_rays_stays_when_the_robot_stops_before_it():
@@ -267,3 +286,120 @@ def test_cleared_means_as_new():
     assert mapper.last_words(START_NS) is None
     fresh = CostMapper(CONFIG).integrate(sweep_at(scan())).grid
     assert (mapper.integrate(sweep_at(scan())).grid.data == fresh.data).all()
+
+
+def pit(depth_m, x0, x1, y0, y1, num_rings=64):
+    """Scan a flat road with a hole or, without an end, a step down."""
+    points = scan(num_rings=num_rings)
+    rays = points.astype(np.float64) - MOUNT
+    is_in = (points[:, 2] < 0.3) & (points[:, 0] > x0) & (points[:, 0] < x1)
+    is_in &= (points[:, 1] > y0) & (points[:, 1] < y1)
+    floor = (MOUNT[2] + depth_m) / -rays[:, 2]
+    wall = (x1 - MOUNT[0]) / np.maximum(rays[:, 0], 1e-6)  # the far wall stops what looks ahead
+    share = np.where(is_in, np.minimum(floor, np.where(rays[:, 0] > 0, wall, np.inf)), 1.0)
+    return (MOUNT + rays * share[:, None]).astype(np.float32)
+
+
+def test_a_hole_in_the_road_is_lethal_and_the_road_around_it_is_not():
+    grid = CostMapper(CONFIG).integrate(sweep_at(pit(0.6, 7.0, 8.5, -0.8, 0.8))).grid
+    found = lethal_points(grid)
+    assert len(found) > 12
+    assert (found > (6.9, -0.9)).all() and (found < (8.6, 0.9)).all()
+    assert at(grid, 6.05, 0.05) == 0 and at(grid, 7.75, 2.05) == 0
+
+
+def test_a_step_down_across_the_road_is_lethal_and_a_step_of_ten_centimetres_is_not():
+    def ahead(depth_m):
+        grid = CostMapper(CONFIG).integrate(sweep_at(pit(depth_m, 7.0, 60, -60, 60))).grid
+        return [(grid.data[:, 300 + c] == 100).any() for c in range(63, 80)]  # x 7.1 .. 8.8
+
+    assert any(ahead(0.8)) and not any(ahead(0.1))
+
+
+def test_a_hole_is_kept_while_it_cannot_be_seen_and_goes_when_ground_is_seen_there():
+    mapper = CostMapper(CONFIG)
+    mapper.integrate(sweep_at(pit(0.6, 7.0, 8.5, -0.8, 0.8)))
+    unseen = scan(num_rings=64)
+    unseen = unseen[np.hypot(unseen[:, 0], unseen[:, 1]) > 12]
+    assert len(lethal_points(mapper.integrate(sweep_at(unseen, 2.0)).grid)) > 12
+    grid = mapper.integrate(sweep_at(scan(num_rings=64, num_azimuths=3600), 2.1)).grid
+    assert len(lethal_points(grid)) < 5
+
+
+def test_mirror_images_in_a_wet_road_are_no_hole():
+    points = scan([BOX], num_rings=64)
+    mirrored = points[points[:, 2] > 0.3] * np.float32([1, 1, -1])
+    grid = CostMapper(CONFIG).integrate(sweep_at(np.concatenate((points, mirrored)))).grid
+    found = lethal_points(grid)
+    assert (found > np.array(BOX[:2]) - 0.15).all() and (found < np.array(BOX[3:5]) + 0.15).all()
+
+
+def test_holes_can_be_switched_off():
+    config = replace(CONFIG, ground=replace(CONFIG.ground, hole_depth_m=0.0))
+    grid = CostMapper(config).integrate(sweep_at(pit(0.6, 7.0, 8.5, -0.8, 0.8))).grid
+    assert not (grid.data == 100).any()
+
+
+def test_a_kerb_costs_something_and_the_road_before_it_nothing():
+    kerb = scan([(-60, 4, -1, 60, 60, 0.16)], num_rings=64, num_azimuths=1800)
+    mapper = CostMapper(CONFIG)
+    for step in range(4):
+        grid = mapper.integrate(sweep_at(kerb, 0.1 * step)).grid
+    along = [max(at(grid, x, 4.05 + d) for d in (-0.2, 0.0, 0.2)) for x in (4.05, 5.05, 6.05)]
+    assert 10 < max(along) <= CONFIG.path_cost.terrain_cost
+    assert at(grid, 5.05, 2.55) == 0 and not (grid.data == 100).any()
+
+
+@pytest.mark.parametrize('slope, costs', [(0.02, False), (0.2, True)])
+def test_a_steep_slope_costs_and_a_gentle_one_does_not(slope, costs):
+    points = scan(slope=(0.0, slope), num_rings=64)
+    mapper = CostMapper(CONFIG)
+    for step in range(2):  # roughness and slope take turns
+        grid = mapper.integrate(sweep_at(points, 0.1 * step)).grid
+    assert (at(grid, 8.05, 0.05) > 0) == costs and not (grid.data == 100).any()
+
+
+def test_a_robot_on_a_slope_sees_level_ground_and_the_grid_knows_better():
+    points, tilted = scan(num_rings=64), np.eye(4)
+    tilted[:3, :3] = rotation_about((0, 1, 0), -0.2)
+    mapper = CostMapper(CONFIG)
+    for step in range(2):
+        grid = mapper.integrate(sweep_at(points, 0.1 * step, tilted)).grid
+    assert at(grid, 8.05, 0.05) > 0
+
+
+def seen_sign(name, seconds=0.0, place=(12.0, -2.0)):
+    return SeenSign(name=name, place_xy=place, yaw=0.0, stamp_ns=START_NS + int(seconds * 1e9))
+
+
+def integrate_signs(signs, seconds=1.0):
+    return CostMapper(CONFIG).integrate(replace(sweep_at(scan(), seconds), signs=signs)).grid
+
+
+def test_no_entry_closes_the_way_beyond_the_sign_and_stop_costs_less():
+    closed = integrate_signs((seen_sign('no_entry'),))
+    stop = integrate_signs((seen_sign('stop'),))
+    assert at(closed, 13.05, 0.05) == 90 and at(stop, 13.05, 0.05) == 30
+    assert at(closed, 10.05, 0.05) == 0 == at(closed, 13.05, 3.05)
+    assert not (closed.data >= 99).any()
+
+
+def test_other_signs_and_signs_of_long_ago_or_of_later_close_nothing():
+    signs = (seen_sign('priority_road'), seen_sign('no_entry', -20.0), seen_sign('no_entry', 5.0))
+    assert not (integrate_signs(signs).data > 0).any()
+
+
+def test_the_way_of_a_fast_car_has_no_gaps():
+    tracks = make_tracks((8.0, -15.0), (0.0, 20.0), 0, size=(4.0, 1.8, 1.5))
+    grid = CostMapper(CONFIG).integrate(sweep_at(scan(), tracks=tracks)).grid
+    way = [at(grid, 8.05, y) for y in np.arange(-15, 24, 0.2)]
+    assert min(way) > 0 and way[0] > way[100] > way[-1]
+
+
+def test_what_is_less_certain_costs_less_and_is_wider():
+    sure = make_tracks((10.0, -4.0), (0.0, 1.5), 1)
+    unsure = replace(sure, velocity_covariance=np.eye(2)[None] * 1.0)
+    grids = [CostMapper(CONFIG).integrate(sweep_at(scan(), tracks=t)).grid for t in (sure, unsure)]
+    ahead = [at(grid, 10.05, -2.05) for grid in grids]
+    width = [int((grid.data[279] > 0).sum()) for grid in grids]  # y = -2.3 .. -2.2
+    assert ahead[0] > ahead[1] > 0 and width[1] > width[0] > 0

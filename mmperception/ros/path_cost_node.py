@@ -18,6 +18,7 @@ from mmperception.ros.cost_outputs import CostOutputs
 from mmperception.ros.lifecycle import sentence_of
 from mmperception.ros.meter import Meter
 from mmperception.ros.process import run
+from mmperception.ros.sign_inbox import SignInbox
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.track_inbox import TrackInbox
 from mmperception.ros.working_node import elapsed_ms, LOG_PERIOD_S, WorkingNode
@@ -72,7 +73,7 @@ class PathCostNode(WorkingNode):
             topic: Meter(self.config, StampWatch(), may_lack=topic == 'odom') for topic in HEARD
         }
         self.assembler = FrameAssembler(self.config, self.transforms)
-        self.tracks = TrackInbox(self)
+        self.tracks, self.signs = TrackInbox(self), SignInbox(self)
         self.sweeps = self._subscribe(PointCloud2, 'lidar/points', qos.LIDAR_DEPTH, self._receive)
         self.odometry = self._subscribe(Odometry, 'odom', qos.MOTION_DEPTH, self._observe)
         self.worker.start()
@@ -84,6 +85,7 @@ class PathCostNode(WorkingNode):
         self.destroy_subscription(self.sweeps)
         self.destroy_subscription(self.odometry)
         self.tracks.destroy()
+        self.signs.destroy()
         super().deactivate()
         self._say_last_words()
         self.mapper.clear()
@@ -95,7 +97,8 @@ class PathCostNode(WorkingNode):
         started_ns = monotonic_ns()
         frame = self._frame(arrival)
         timings_ms['assemble'] = elapsed_ms(started_ns)
-        path_cost = self.mapper.integrate(sweep_from_frame(frame, tracks))
+        signs = self.signs.before(arrival.stamp_ns)
+        path_cost = self.mapper.integrate(sweep_from_frame(frame, tracks, signs))
         timings_ms.update(path_cost.timings_ms)
         integrated_ns = monotonic_ns()
         self.outputs.add(frame.cloud, path_cost)
@@ -121,6 +124,7 @@ class PathCostNode(WorkingNode):
     def clear_inputs(self):
         """Forget the tracks that wait."""
         self.tracks.clear()
+        self.signs.clear()
         self.heard_ns = None
         for meter in self.meters.values():
             meter.start_over()

@@ -249,6 +249,27 @@ def no_fix():
     return msg
 
 
+def test_fixes_that_jump_lie_or_fail_never_move_the_robot_in_odom():
+    plain, misled = assembler(), assembler()
+    bad = [
+        {'latitude_deg': 49.7},  # 78 km away within 100 ms
+        {'longitude_deg': -8.4, 'covariance': np.eye(3) * 1e-8},  # and sure of it
+        {'covariance': None},
+        {'covariance': np.full((3, 3), np.nan)},
+        {'status': -1},
+        {'altitude_m': float('nan')},
+    ]
+    for number, changes in enumerate(bad):
+        fix = replace(synthetic.fix(T0 + (number - 3) * 20 * MS), **changes)
+        misled.observe('gps', messages.msg_from_fix(fix))
+    misled.observe('gps', no_fix())
+    one, other = plain.assemble(matched()), misled.assemble(matched())
+    assert (one.odom_from_base == other.odom_from_base).all()
+    assert (one.cloud.points == other.cloud.points).all()
+    assert one.motion.speed_mps == other.motion.speed_mps
+    assert one.motion.yaw_rate_radps == other.motion.yaw_rate_radps
+
+
 def test_forgetting_takes_the_motion_and_keeps_the_calibration():
     work = assembler()
     work.observe('gps', messages.msg_from_fix(synthetic.fix(T0 - 1)))

@@ -54,6 +54,7 @@ HEARD = {
     ('path_cost', 'lidar/points'): ('sensor_msgs/msg/PointCloud2', BEST_EFFORT),
     ('path_cost', 'odom'): ('nav_msgs/msg/Odometry', BEST_EFFORT),
     ('path_cost', 'tracks'): ('autoware_perception_msgs/msg/TrackedObjects', RELIABLE),
+    ('path_cost', 'signs'): ('vision_msgs/msg/Detection3DArray', RELIABLE),
     ('path_cost', 'debug/latency'): ('diagnostic_msgs/msg/DiagnosticArray', RELIABLE),
     ('path_cost', '/tf'): ('tf2_msgs/msg/TFMessage', RELIABLE),
     ('path_cost', '/tf_static'): ('tf2_msgs/msg/TFMessage', LATCHED),

@@ -25,7 +25,13 @@ import pytest
 from sensor_msgs.msg import Image, NavSatFix, PointCloud2
 from std_msgs.msg import Header
 from tiny_drive import BEGIN_NS, CAMERA, PERIOD_NS
-from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
+from vision_msgs.msg import (
+    Detection2DArray,
+    Detection3D,
+    Detection3DArray,
+    LabelInfo,
+    ObjectHypothesisWithPose,
+)
 from visualization_msgs.msg import MarkerArray
 
 IMAGE_NS = BEGIN_NS + 10_000_000
@@ -359,6 +365,33 @@ def test_a_sweep_waits_for_the_tracks_of_its_stamp(graph, rng):
     assert not graph.wait(lambda: graph.heard['path_cost'], timeout_s=0.5)
     tracks.publish(TrackedObjects(header=messages.header_from(BEGIN_NS, 'odom')))
     assert graph.wait(lambda: graph.heard['path_cost'])
+
+
+def test_a_no_entry_sign_closes_the_way_for_later_sweeps_and_broken_ones_close_nothing(graph, rng):
+    path_cost = PathCost(graph, mode='replay')
+    signs = graph.peer.create_publisher(Detection3DArray, 'signs', 10)
+    assert graph.wait(lambda: signs.get_subscription_count() == 1)
+    path_cost.sensors.move(2)
+    assert graph.wait(lambda: path_cost.node.assembler.ego.motion(BEGIN_NS + PERIOD_NS))
+    for frame, x in (('lidar', 4.0), ('base_link', float('nan')), ('base_link', 6.0)):
+        signs.publish(sign_message('no_entry', frame, (x, -1.0, 2.0)))
+    assert graph.wait(lambda: path_cost.node.signs.before(BEGIN_NS + 1))
+    path_cost.sensors.play(2, rng, kinds=('PointCloud',))
+    assert graph.wait(lambda: len(graph.heard['path_cost']) == 2)
+    first, second = (messages.cost_grid_from_msg(m).data for m in graph.heard['path_cost'])
+    assert (first == 90).sum() == 0 and (second == 90).sum() > 100
+    assert [len(path_cost.node.signs.before(at)) for at in (BEGIN_NS, BEGIN_NS + 1)] == [0, 1]
+
+
+def sign_message(name, frame, place):
+    hypothesis = ObjectHypothesisWithPose()
+    hypothesis.hypothesis.class_id = name
+    detection = Detection3D(results=[hypothesis])
+    at = detection.bbox.center.position
+    at.x, at.y, at.z = place
+    return Detection3DArray(
+        header=messages.header_from(BEGIN_NS, frame), detections=[detection, Detection3D()]
+    )
 
 
 def test_broken_tracks_cost_the_classes_but_never_the_grid(graph, rng, capfd):

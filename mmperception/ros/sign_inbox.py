@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the path cost node remembers of traffic signs that close the way.
+
+Signs come in `base_link` at their stamp and are kept in odom, with the way that the robot faced
+when it first saw them. A sweep sees the signs of earlier stamps only, so that it never depends on
+which of two topics came first. Source: vision_msgs/Detection3DArray.
+"""
+
+from dataclasses import replace
+import threading
+
+from mmperception.cost_paint import SeenSign
+from mmperception.geometry import apply, yaw_of
+from mmperception.ros import qos
+from mmperception.ros.headers import ns_from_time
+from mmperception.ros.working_node import LOG_PERIOD_S
+import numpy as np
+from vision_msgs.msg import Detection3DArray
+
+# Signs of one name this near to each other are one sign.
+SAME_M = 2.5
+MOST_SIGNS = 64
+
+
+class SignInbox:
+    """Subscribes to `signs` and answers `before(stamp)`."""
+
+    def __init__(self, node):
+        self.node = node
+        self._signs = []
+        self._lock = threading.Lock()
+        self._subscription = node.create_subscription(
+            Detection3DArray, 'signs', self._receive, qos.result(),
+            qos_overriding_options=qos.overridable(),
+        )  # fmt: skip
+
+    def destroy(self):
+        """Give the subscription back."""
+        self.node.destroy_subscription(self._subscription)
+
+    def clear(self):
+        """Forget everything: time has jumped."""
+        with self._lock:
+            self._signs = []
+
+    def before(self, stamp_ns):
+        """Return the tuple of SeenSign that were seen before a stamp and still count."""
+        oldest_ns = stamp_ns - int(self.node.config.path_cost.sign_memory_s * 1e9)
+        with self._lock:
+            return tuple(sign for sign in self._signs if oldest_ns <= sign.stamp_ns < stamp_ns)
+
+    def _receive(self, message):
+        if not message.detections:
+            return
+        stamp_ns = ns_from_time(message.header.stamp)
+        try:
+            self._keep(message, self.node.assembler.ego.odom_from_base(stamp_ns), stamp_ns)
+        except (LookupError, ValueError) as error:
+            self.node.get_logger().warning(
+                f'signs left out: {error}', throttle_duration_sec=LOG_PERIOD_S
+            )
+
+    def _keep(self, message, odom_from_base, stamp_ns):
+        if message.header.frame_id != self.node.config.base_frame:
+            raise ValueError(
+                f'signs in {message.header.frame_id}, expected {self.node.config.base_frame}'
+            )
+        for detection in message.detections:
+            at = detection.bbox.center.position
+            place = np.array((at.x, at.y, at.z))
+            if not detection.results or not np.isfinite(place).all():
+                continue
+            sign = SeenSign(
+                name=detection.results[0].hypothesis.class_id,
+                place_xy=tuple(apply(odom_from_base, place)[:2].tolist()),
+                yaw=yaw_of(odom_from_base),
+                stamp_ns=stamp_ns,
+            )
+            with self._lock:
+                self._signs = remembered(self._signs, sign)[-MOST_SIGNS:]
+
+
+def remembered(signs, sign):
+    """Return the list of SeenSign with one more; of one seen before, its first heading stays."""
+    for old in signs:
+        apart_m = np.hypot(*np.subtract(old.place_xy, sign.place_xy))
+        if old.name == sign.name and apart_m < SAME_M:
+            others = [other for other in signs if other is not old]
+            return [*others, replace(sign, yaw=old.yaw)]
+    return [*signs, sign]
