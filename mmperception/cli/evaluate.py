@@ -3,26 +3,34 @@
 
 from pathlib import Path
 
+from mmperception.cli import WrongUse
 from mmperception.cli.settings import add_settings, config_of
 from mmperception.datasets import kitti, layout
 from tqdm import tqdm
 
 ACCURACY, PATH_COST = SUITES = ('accuracy', 'path-cost')
+SIMULATED = Path('simulated')  # instead of a path: streets made on the spot, with all their truth
+FIRST_SEED = 101
 
 
 def add_arguments(parser):
     """Declare the options."""
-    parser.add_argument('path', type=Path, help='bag, KITTI drive or KITTI object folder')
+    parser.add_argument(
+        'path', type=Path, help='bag, KITTI drive or KITTI object folder; path-cost: or simulated'
+    )
     parser.add_argument('--suite', choices=SUITES, default=ACCURACY,
                         help='boxes of a network, or the cost grid of geometry alone')  # fmt: skip
+    parser.add_argument('--drives', type=int, default=4, metavar='N',
+                        help='simulated: how many drives, of seeds 101 and on')  # fmt: skip
+    parser.add_argument('--seconds', type=float, default=4.0, help='simulated: of each drive')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here too')
     add_settings(parser)
 
 
 def run(args):
     """Judge every frame of a path, print the figures and write them as JSON."""
-    from mmperception.evaluation.report import as_mapping, source_commit, table, write_json
-
+    if args.suite == PATH_COST and args.path == SIMULATED and not args.path.exists():
+        return _report(args, 'none', _simulated(args))
     kind = layout.layout_of(args.path)
     config = config_of(args, defaults=_settings(args.path, kind))
     samples, total, mounting = _open(args.path, kind, config)
@@ -32,6 +40,12 @@ def run(args):
     else:
         is_sequence = kind != layout.KITTI_OBJECTS
         weights, metrics = _accuracy(samples, config, mounting, is_sequence)
+    return _report(args, weights, metrics)
+
+
+def _report(args, weights, metrics):
+    from mmperception.evaluation.report import as_mapping, source_commit, table, write_json
+
     report = as_mapping(args.suite, args.path.resolve().name, weights, source_commit(), metrics)
     print(table(report))
     if args.json:
@@ -57,6 +71,17 @@ def _path_cost(samples, config):
 
     sweeps = list(map_sweeps(samples, CostMapper(config)))
     return NO_WEIGHTS, path_cost_metrics(sweeps, config.ground)
+
+
+def _simulated(args):
+    """Return the figures of simulated drives whose seeds nothing else uses."""
+    from mmperception.evaluation.path_cost_truth import judge_drives, truth_metrics
+
+    if args.drives < 1 or not args.seconds > 0:
+        raise WrongUse('--drives and --seconds must be positive')
+    seeds = range(FIRST_SEED, FIRST_SEED + args.drives)
+    drives = judge_drives(seeds, args.seconds, config_of(args))
+    return truth_metrics(list(tqdm(drives, total=args.drives, unit='drive', disable=None)))
 
 
 def _settings(path, kind):
