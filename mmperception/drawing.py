@@ -46,7 +46,8 @@ class Moment:
     """
     One frame and what was made of it; anything but the frame may be None.
 
-    `obstacle_points_odom` (N, 3) metres in the odometry frame; `caption` is what tells the
+    `obstacle_points_odom` (N, 3) and `driven_odom` (P, 3), where `base_link` was before and after,
+    are metres in the odometry frame; `caption` is what tells the
     moment from others, such as its time and number.
     """
 
@@ -54,6 +55,7 @@ class Moment:
     detections: Detections | None = None
     tracks: Tracks | None = None
     obstacle_points_odom: np.ndarray | None = None
+    driven_odom: np.ndarray | None = None
     grid: CostGrid | None = None
     truth: Truth | None = None
     caption: str = ''
@@ -187,7 +189,7 @@ def _legend():
         ),
         (_swatch(paint.TRUTH, 1), 'label'),
         (_arrow, 'motion in 1 s'),
-        (_swatch(paint.EGO), 'robot'),
+        (_swatch(paint.EGO), 'robot and its way'),
         (_dots, 'obstacle points'),
         (_ramp(height_colours()), 'height 0 to 2.5 m'),
         (_ramp(cost_colours()[:101]), 'path cost 0 to 100'),

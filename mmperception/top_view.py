@@ -2,7 +2,8 @@
 """
 The world from above in `base_link`: forward is up, left is left.
 
-Underneath the path cost, then LiDAR points by height, obstacle points, truth, boxes and tracks.
+Underneath the path cost, then LiDAR points by height, obstacle points, the way that was driven,
+truth, boxes and tracks.
 What lives in the odometry frame is brought to `base_link` by the frame's own pose.
 """
 
@@ -94,6 +95,9 @@ def draw_top_view(moment, window):
     if moment.obstacle_points_odom is not None and has_odometry:
         points = apply(invert(frame.odom_from_base), moment.obstacle_points_odom)
         _draw_points(canvas, window, points, paint.OBSTACLE)
+    if moment.driven_odom is not None and has_odometry:
+        driven = apply(invert(frame.odom_from_base), moment.driven_odom)
+        paint.draw_path(canvas, window.pixels_of(driven), paint.EGO, 1)
     _draw_ego(canvas, window)
     if moment.detections is not None:
         _draw_detections(canvas, window, moment.detections)

@@ -215,6 +215,18 @@ def top(frame_, **more):
     return draw_top_view(Moment(frame=frame_, **more), WINDOW)
 
 
+def test_the_driven_way_is_drawn_where_it_went_seen_from_where_the_robot_is():
+    turned = transform_from_yaw((100.0, 50.0, 0.0), np.pi / 2)
+    way = np.array([(100.0, 55.0, 0.0), (100.0, 70.0, 0.0)])  # straight ahead of the robot
+    here = frame(odom_from_base=turned)
+    plain, drawn = top(here), top(here, driven_odom=way)
+    differs = (plain != drawn).any(axis=2)
+    column, row = np.rint(WINDOW.pixels_of((12.0, 0.0))).astype(int)
+    assert differs[row, [column - 1, column, column + 1]].any()
+    aside = np.rint(WINDOW.pixels_of((12.0, 3.0))).astype(int)
+    assert not differs[aside[1], aside[0]]
+
+
 def test_from_above_forward_is_up_and_left_is_left():
     before = top(frame(odom_from_base=np.eye(4)))
     drawn = top(frame([(20.05, 5.05, 2.5)], odom_from_base=np.eye(4)))

@@ -8,6 +8,7 @@ Camera images go into the output as JPEG, a tenth of their size.
 
 from collections import defaultdict
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -93,20 +94,22 @@ def draw(plan, stamps):
     places = np.linspace(0, len(stamps) - 1, min(NUM_MOMENTS, len(stamps))).round().astype(int)
     chosen = {stamps[place] for place in places}
     wanted = set(stamps) if plan.has_video else chosen
-    moments = []
+    moments, driven = [], []
     video = VideoWriter(plan.out / 'overview.mp4') if plan.has_video else nullcontext()
     with video:
-        for moment in moments_of(plan, wanted):
+        for moment in moments_of(plan, wanted, driven):
             if plan.has_video:
                 video.write(moment)
             if moment.frame.stamp_ns in chosen:
                 moments.append(moment)
+    if driven:
+        moments = [replace(moment, driven_odom=np.array(driven)) for moment in moments]
     title = f'{plan.bag.name}, weights {Path(plan.config.weights).stem}'
     write_png(plan.out / 'overview.png', overview(moments, title))
 
 
-def moments_of(plan, wanted):
-    """Yield the Moment of every wanted stamp, in order."""
+def moments_of(plan, wanted, driven=None):
+    """Yield the Moment of every wanted stamp, in order; add to `driven` where the robot was."""
     if not wanted:
         return
     results = results_by_stamp(plan.out / 'output', wanted)
@@ -114,6 +117,8 @@ def moments_of(plan, wanted):
     begin_ns, last_ns = min(wanted), max(wanted)
     for sample in frames_from_bag(plan.bag, plan.config):
         frame = sample.frame
+        if driven is not None and frame.odom_from_base is not None:
+            driven.append(frame.odom_from_base[:3, 3])
         while stamp_ns is not None and stamp_ns < frame.stamp_ns:
             stamp_ns, parts = next(results, (None, {}))
         if stamp_ns == frame.stamp_ns:

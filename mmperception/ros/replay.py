@@ -17,6 +17,7 @@ from mmperception.ros.child import NodesProcess
 from mmperception.ros.headers import ns_from_time
 from mmperception.ros.link import Link
 from mmperception.ros.observer import Observer, OUTPUTS
+from mmperception.ros.obstacle_map import write_obstacle_map
 from mmperception.ros.pictures import draw, record_inputs
 from mmperception.ros.player import Player, SWEEP_TOPIC
 from mmperception.ros.replay_plan import check_bag, expects_grids, image_topic, prepare
@@ -83,6 +84,7 @@ def replay(plan, show):
     summary = summarize(run.observer, plan.config)
     (plan.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
     draw(plan, run.observer.processed_stamps())
+    write_obstacle_map(plan.out / 'output', plan.out / 'obstacles.geojson', plan.config)
     return summary
 
 
