@@ -22,6 +22,8 @@ WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
 # SHA-256 of the files that ship with the package.
 SHIPPED = {
     'street': '567b88ae868dad3b76a6119080ebb230cbc179cf2a97de6d4a0f38ee3af4873a',
+    'sign_detector': '85ec0143bf61f2dfdc2e1a0a61f443517eab347d27a261b00c3ea008ab719f04',
+    'sign_classifier': 'ac98fa1f26a3b59edbdc4b5d8a1edab047c2e5cc414b1616c568118cb6a276ad',
 }
 MAX_HEADER_BYTES = 4 << 20
 MAX_FILE_BYTES = 256 << 20
@@ -146,7 +148,19 @@ def load_network(path):
         config = NetworkConfig.from_mapping(json.loads(metadata['network']))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f'weights {path}: no network configuration in its header') from error
-    network = PerceptionNetwork(config)
+    return filled(PerceptionNetwork(config), tensors, path), metadata
+
+
+def filled(network, tensors, path):
+    """
+    Return the network with its tensors replaced, in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If names or shapes are not those of the network; names `path`.
+
+    """
     state = network.state_dict()
     if set(state) != set(tensors):
         odd = sorted(set(state) ^ set(tensors))[0]
@@ -158,7 +172,7 @@ def load_network(path):
                 f'expected {tuple(state[name].shape)}'
             )
     network.load_state_dict({n: torch.from_numpy(v.copy()) for n, v in tensors.items()})
-    return network.eval(), metadata
+    return network.eval()
 
 
 def save_network(path, network, metadata):

@@ -132,6 +132,37 @@ class DetectionConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignsConfig:
+    """Finding, reading and following traffic signs."""
+
+    enabled: bool = option(True, '', 'Look for traffic signs.')
+    weights: str = option('signs', '', 'signs, or a folder with a detector and a classifier.')
+    every: int = option(2, 'images', 'Signs are looked for in every n-th image of a camera.')
+    score_threshold: float = option(0.5, '', 'Lowest mean score of a published sign.')
+    min_read: float = option(0.6, '', 'Lowest probability of a class; below a sign is unread.')
+    max_read: int = option(16, '', 'Most signs that are read in one image.')
+    confirm_hits: int = option(3, 'images', 'Images that show a sign before it is published.')
+    max_misses: int = option(
+        6, 'images', 'A sign that should be seen but is not in so many images is dropped.'
+    )
+    keep_s: float = option(8.0, 's', 'An unseen sign is kept for this time.')
+    keep_behind_m: float = option(5.0, 'm', 'A sign further behind base_frame is dropped.')
+    min_points: int = option(3, 'points', 'Fewest LiDAR points on a face that give its range.')
+
+    def __post_init__(self):
+        _require(self.every >= 1, 'signs.every: must be at least 1')
+        _require(self.max_read >= 1, 'signs.max_read: must be at least 1')
+        _require(
+            0 < self.score_threshold < 1 and 0 < self.min_read < 1,
+            'signs.score_threshold and signs.min_read: must be between 0 and 1',
+        )
+        _require(
+            self.confirm_hits >= 1 and self.max_misses >= 1,
+            'signs.confirm_hits and signs.max_misses: must be at least 1',
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrackingConfig:
     """How detections of successive sweeps become tracks."""
 
@@ -246,6 +277,19 @@ class SpeedLimitConfig:
     robot_max_mps: float = option(
         0.0, 'm/s', "The robot's own maximum; 0: unset, no speed limit is ever published."
     )
+    valid_m: float = option(1000.0, 'm', 'A limit ends after this way.')
+    valid_s: float = option(300.0, 's', 'A limit ends after this time.')
+    max_right_m: float = option(8.0, 'm', 'Signs passed further to the right are not obeyed.')
+    max_left_m: float = option(6.0, 'm', 'Signs passed further to the left are not obeyed.')
+    min_width_m: float = option(0.3, 'm', 'Narrower plates, as on vehicles, are not obeyed.')
+    max_width_m: float = option(1.5, 'm', 'Wider plates are not obeyed.')
+
+    def __post_init__(self):
+        _require(self.robot_max_mps >= 0, 'speed_limit.robot_max_mps: must not be negative')
+        _require(
+            self.valid_m > 0 and self.valid_s > 0,
+            'speed_limit.valid_m and speed_limit.valid_s: must be positive',
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +324,7 @@ class Config:
     lidar: LidarConfig = field(default_factory=LidarConfig)
     sync: SyncConfig = field(default_factory=SyncConfig)
     detection: DetectionConfig = field(default_factory=DetectionConfig)
+    signs: SignsConfig = field(default_factory=SignsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     ground: GroundConfig = field(default_factory=GroundConfig)
     path_cost: PathCostConfig = field(default_factory=PathCostConfig)

@@ -13,6 +13,7 @@ import cv2
 from mmperception.canvas import CLASS_COLOURS, draw_path, draw_tag, fill_polygon, TRUTH
 from mmperception.datatypes import CLASSES
 from mmperception.geometry import apply, box_corners, is_inside_image, project, widest_tangent
+from mmperception.sign_classes import sign_name
 import numpy as np
 
 NEAR_M = 0.3
@@ -23,6 +24,7 @@ EDGES = np.array(
 )
 FRONT = [0, 3, 7, 4]
 PIECES = 12
+SIGN_COLOUR = (255, 214, 64)
 SMALL_PX = 36  # lower boxes are drawn with thin lines
 
 
@@ -60,9 +62,36 @@ def draw_boxes_on_image(view, boxes, pixels=None):
     return canvas
 
 
-def overlay_image(view, detections):
-    """Return the picture of the `overlay` topic: the image with the detections on it."""
-    return draw_boxes_on_image(view, detections)
+def overlay_image(view, detections, signs=None):
+    """Return the picture of the `overlay` topic: the image with detections and signs on it."""
+    canvas = draw_boxes_on_image(view, detections)
+    return canvas if signs is None else draw_signs_on_image(canvas, signs)
+
+
+def draw_signs_on_image(pixels, signs):
+    """
+    Draw the boxes of signs with their names and ranges.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8 RGB
+        Left as it is.
+    signs : ImageSigns
+        In pixels of this image.
+
+    Returns
+    -------
+    pixels : (H, W, 3) uint8 RGB
+
+    """
+    canvas, tags = pixels.copy(), []
+    for i in np.argsort(-signs.distance_m, kind='stable'):
+        x1, y1, x2, y2 = (int(round(float(edge))) for edge in signs.boxes[i])
+        cv2.rectangle(canvas, (x1 - 1, y1 - 1), (x2, y2), SIGN_COLOUR, 2)
+        title = f'{sign_name(signs.class_id[i])} {signs.distance_m[i]:.1f} m'
+        tags.append((np.array([x1, y1 - 1]), title, SIGN_COLOUR))
+    _draw_tags(canvas, tags)
+    return canvas
 
 
 def scaled_view(view, scale):

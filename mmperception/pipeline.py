@@ -4,6 +4,7 @@ The pipeline: what happens to one frame, in reading order. Start here.
 
     Frame -> inputs (tensors.py) -> network (network/model.py) -> boxes (decode.py)
           -> tracks (tracking.py)
+          -> signs (sign_stage.py): networks, ranges and tracks of their own
 
 The path cost has a pipeline of its own (cost.py), on purpose: geometry keeps a robot safe also
 when nothing was learned, so it never waits for this one. Message handling is in ros/.
@@ -19,6 +20,9 @@ from mmperception.datatypes import Detections, Tracks
 from mmperception.decode import decode_boxes, detections_from_boxes
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import fold_batch_norm, PerceptionNetwork
+from mmperception.sign_stage import SignStage
+from mmperception.sign_tracking import Signs
+from mmperception.sign_weights import load_sign_reader
 from mmperception.tensors import inputs_from_frame, make_batch
 from mmperception.tracking import Tracker
 import numpy as np
@@ -29,28 +33,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Perception:
-    """What was found in one frame; `timings_ms` maps each stage to its milliseconds."""
+    """
+    What was found in one frame; `timings_ms` maps each stage to its milliseconds.
+
+    `signs` is None and `image_signs` (by camera) empty where signs are not looked for.
+    """
 
     detections: Detections
     tracks: Tracks
+    signs: Signs | None = None
+    image_signs: dict = field(default_factory=dict)
     timings_ms: dict = field(default_factory=dict)
 
 
 class Perceiver:
-    """Finds obstacles in frames; holds the network and the tracks."""
+    """Finds obstacles and signs in frames; holds the networks and the tracks."""
 
-    def __init__(self, network, config, weights_name='untrained'):
+    def __init__(self, network, config, weights_name='untrained', sign_reader=None):
         self.config = config
         self.weights_name = weights_name
         self.device = choose_device(config.device)
         self.network = fold_batch_norm(network).to(self.device)
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
+        self.signs = None if sign_reader is None else SignStage(sign_reader, config)
         if config.threads:
             torch.set_num_threads(config.threads)
 
     def perceive(self, frame):
         """
-        Find and follow the obstacles of one frame.
+        Find and follow the obstacles and signs of one frame.
 
         Parameters
         ----------
@@ -70,7 +81,17 @@ class Perceiver:
             detections, tracks = self.tracker.update(
                 detections.select(is_sure), frame.odom_from_base, frame.stamp_ns
             )
-        return Perception(detections=detections, tracks=tracks, timings_ms=timings_ms)
+        signs, image_signs = None, {}
+        if self.signs is not None:
+            with _timed(timings_ms, 'signs'):
+                signs, image_signs = self.signs.look(frame)
+        return Perception(
+            detections=detections,
+            tracks=tracks,
+            signs=signs,
+            image_signs=image_signs,
+            timings_ms=timings_ms,
+        )
 
     def detect(self, frame, timings_ms=None):
         """
@@ -99,6 +120,8 @@ class Perceiver:
     def reset(self):
         """Forget everything about the past: time has jumped."""
         self.tracker.clear()
+        if self.signs is not None:
+            self.signs.clear()
 
 
 def choose_device(name):
@@ -138,7 +161,10 @@ def load_perceiver(config, weights=None):
     checkpoint.verify(path, expected, config.allow_unverified)
     network, metadata = checkpoint.load_network(path)
     logger.info('weights %s: %s, licence %s', name, path.name, metadata.get('licence', 'unknown'))
-    return Perceiver(network, config, name)
+    reader = None
+    if config.signs.enabled:
+        reader = load_sign_reader(config, choose_device(config.device))
+    return Perceiver(network, config, name, reader)
 
 
 def untrained_perceiver(config, seed=0):

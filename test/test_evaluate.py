@@ -241,8 +241,7 @@ def test_predict_writes_a_file_a_frame_empty_when_nothing_is_found(tmp_path, tel
 @pytest.mark.parametrize(
     ('files', 'sentence'),
     [
-        (['gt.txt'], 'is a GTSDB folder; sign networks come with a release of their own'),
-        (['Train.csv'], 'is a GTSRB folder'),
+        (['gt.txt'], 'holds no picture'),
         (['velodyne/0.bin', 'calib/0.txt'], 'has no label_2'),
         (['notes.md'], 'holds neither a bag'),
     ],
@@ -256,14 +255,9 @@ def test_evaluate_says_in_one_sentence_what_it_cannot_do(tmp_path, capsys, files
     assert sentence in error and error.count('\n') == 1
 
 
-def test_sign_formats_are_said_to_come_later(tmp_path, capsys):
-    assert main(['predict', '--format', 'gtsdb', str(tmp_path), '--out', 'x']) == 1
-    assert capsys.readouterr().err.count('release') == 1
-
-
 def test_only_suites_that_exist_are_offered(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_info:
-        main(['evaluate', str(tmp_path), '--suite', 'signs'])
+        main(['evaluate', str(tmp_path), '--suite', 'fusion'])
     assert exit_info.value.code == 2
     error = capsys.readouterr().err
     assert 'path-cost' in error and 'accuracy' in error and 'robustness' not in error

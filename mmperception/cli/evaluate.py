@@ -8,7 +8,7 @@ from mmperception.cli.settings import add_settings, config_of
 from mmperception.datasets import kitti, layout
 from tqdm import tqdm
 
-ACCURACY, PATH_COST = SUITES = ('accuracy', 'path-cost')
+ACCURACY, PATH_COST, SIGNS = SUITES = ('accuracy', 'path-cost', 'signs')
 SIMULATED = Path('simulated')  # instead of a path: streets made on the spot, with all their truth
 FIRST_SEED = 101
 
@@ -16,10 +16,13 @@ FIRST_SEED = 101
 def add_arguments(parser):
     """Declare the options."""
     parser.add_argument(
-        'path', type=Path, help='bag, KITTI drive or KITTI object folder; path-cost: or simulated'
-    )
-    parser.add_argument('--suite', choices=SUITES, default=ACCURACY,
-                        help='boxes of a network, or the cost grid of geometry alone')  # fmt: skip
+        'path', type=Path, help='bag, KITTI drive or object folder, GTSDB or GTSRB folder; '
+        'path-cost: or simulated'
+    )  # fmt: skip
+    parser.add_argument('--suite', choices=SUITES, help='boxes of a network (accuracy), the cost '
+                        'grid of geometry alone, or signs; by default what fits PATH')  # fmt: skip
+    parser.add_argument('--sign-truth', type=Path, metavar='FILE',
+                        help='list of the signs of a KITTI drive, for --suite signs')  # fmt: skip
     parser.add_argument('--drives', type=int, default=4, metavar='N',
                         help='simulated: how many drives, of seeds 101 and on')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=4.0, help='simulated: of each drive')
@@ -30,23 +33,31 @@ def add_arguments(parser):
 def run(args):
     """Judge every frame of a path, print the figures and write them as JSON."""
     if args.suite == PATH_COST and args.path == SIMULATED and not args.path.exists():
-        return _report(args, 'none', _simulated(args))
+        return _report(args, PATH_COST, 'none', _simulated(args))
     kind = layout.layout_of(args.path)
+    suite = args.suite or (SIGNS if kind in (layout.GTSDB, layout.GTSRB) else ACCURACY)
+    if suite == SIGNS:
+        from mmperception.cli.signs import evaluate_signs, sign_config_of
+
+        defaults = _settings(args.path, kind)
+        config = sign_config_of(args, defaults)
+        weights, metrics = evaluate_signs(args.path, kind, config, args.sign_truth)
+        return _report(args, suite, weights, metrics)
     config = config_of(args, defaults=_settings(args.path, kind))
     samples, total, mounting = _open(args.path, kind, config)
     samples = tqdm(samples, total=total, unit='frame', disable=None)
-    if args.suite == PATH_COST:
+    if suite == PATH_COST:
         weights, metrics = _path_cost(samples, config)
     else:
         is_sequence = kind != layout.KITTI_OBJECTS
         weights, metrics = _accuracy(samples, config, mounting, is_sequence)
-    return _report(args, weights, metrics)
+    return _report(args, suite, weights, metrics)
 
 
-def _report(args, weights, metrics):
+def _report(args, suite, weights, metrics):
     from mmperception.evaluation.report import as_mapping, source_commit, table, write_json
 
-    report = as_mapping(args.suite, args.path.resolve().name, weights, source_commit(), metrics)
+    report = as_mapping(suite, args.path.resolve().name, weights, source_commit(), metrics)
     print(table(report))
     if args.json:
         write_json(args.json, report)
@@ -111,4 +122,4 @@ def _open(path, kind, config):
         if not folder.has_labels:
             raise ValueError(f'{path}: has no label_2 to compare with; predict needs none')
         return folder.samples(), folder.num_frames, None
-    raise ValueError(f'{path}: is a {kind}; sign networks come with a release of their own')
+    raise ValueError(f'{path}: is a {kind}, which shows signs alone: use --suite signs')

@@ -8,6 +8,8 @@ from pathlib import Path
 from mmperception import checkpoint
 from mmperception.datatypes import CLASSES
 from mmperception.evaluation.report import source_commit
+from mmperception.sign_classes import SIGN_CLASSES
+from mmperception.sign_weights import load_sign_network
 
 STREET_LICENCE, SIMULATED_LICENCE = 'CC-BY-NC-SA-3.0', 'Apache-2.0'
 
@@ -23,10 +25,33 @@ def run(args):
     """Check the weights, write them with their facts, print the SHA-256 that users need."""
     if args.out.exists() and not args.force:
         raise ValueError(f'{args.out}: exists; add --force to overwrite it')
-    network, metadata = checkpoint.load_network(args.weights)
-    checkpoint.save_network(args.out, network, {**metadata, **_facts(metadata)})
+    if _is_of_signs(args.weights):
+        network, metadata = load_sign_network(args.weights)
+        facts = _sign_facts(metadata)
+    else:
+        network, metadata = checkpoint.load_network(args.weights)
+        facts = _facts(metadata)
+    checkpoint.save_network(args.out, network, {**metadata, **facts})
     print(f'{args.out.resolve()}: SHA-256 {hashlib.sha256(args.out.read_bytes()).hexdigest()}')
     return 0
+
+
+def _is_of_signs(path):
+    _, metadata = checkpoint.read_tensors(path)
+    return 'kind' in json.loads(metadata.get('network', '{}'))
+
+
+def _sign_facts(metadata):
+    """Say what a sign network was made from; pictures of KITTI are among the surroundings."""
+    train = json.loads(metadata.get('train', '{}'))
+    names = {'gtsdb': 'GTSDB', 'gtsrb': 'GTSRB', 'drawn': 'drawn signs'}
+    parts = [names[source] for source in train.get('sources', [])]
+    return {
+        'data': ', '.join([*parts, 'pictures of KITTI raw drives as surroundings']),
+        'licence': STREET_LICENCE,
+        'classes': ' '.join(sign.name for sign in SIGN_CLASSES),
+        'commit': source_commit(),
+    }
 
 
 def _facts(metadata):

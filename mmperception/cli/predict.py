@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mmperception predict --format kitti-object DIR --out DIR2`: result files for a folder."""
+"""`mmperception predict --format kitti-object/gtsdb/gtsrb DIR --out OUT`: result files."""
 
 from pathlib import Path
 
@@ -12,19 +12,23 @@ def add_arguments(parser):
     """Declare the options."""
     parser.add_argument('path', type=Path, metavar='DIR', help='folder of inputs')
     parser.add_argument('--format', choices=FORMATS, required=True, help='what DIR holds')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the results')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder of the results; of signs: CSV file'
+    )
     parser.add_argument('--force', action='store_true', help='write into an existing folder')
     add_settings(parser)
 
 
 def run(args):
-    """Detect in every frame and write one result file each, empty when nothing is found."""
+    """Write what is found: a file for each frame, or one of all signs."""
     from mmperception.datasets.kitti_object import KittiObjectFolder
     from mmperception.pipeline import load_perceiver
     from tqdm import tqdm
 
     if args.format != 'kitti-object':
-        raise ValueError(f'--format {args.format}: signs come with a release of their own')
+        from mmperception.cli.signs import predict_signs, sign_config_of
+
+        return predict_signs(args, sign_config_of(args))
     folder = KittiObjectFolder(args.path)
     if args.out.exists() and not args.force:
         raise ValueError(f'{args.out}: exists already; choose another --out or add --force')

@@ -9,8 +9,10 @@ from mmperception.config import from_mapping
 from mmperception.network.config import NetworkConfig
 from mmperception.pipeline import choose_device
 from mmperception.training import config as train_config
+from mmperception.training import sign_config
 from mmperception.training.data import real_scenes
 from mmperception.training.loop import Trainer
+from mmperception.training.sign_config import SignTrainConfig
 from tqdm import tqdm
 
 
@@ -34,6 +36,8 @@ def run(args):
     """Train, or make the scenes to train on."""
     train, device = _checked(args)
     if args.make_scenes:
+        if isinstance(train, SignTrainConfig):
+            raise WrongUse('--make-scenes: a sign network is trained without scenes')
         return _make_scenes(train, *args.make_scenes)
     if (args.out / 'state.safetensors').exists() and not args.resume:
         raise ValueError(f'{args.out}: holds a run; add --resume or choose another folder')
@@ -43,8 +47,7 @@ def run(args):
     if train.threads:
         torch.set_num_threads(train.threads)
     root = train.data or os.environ.get('MMPERCEPTION_DATA', '')
-    real = real_scenes(root, train.drives, NetworkConfig(fusion=train.fusion)) if root else []
-    trainer = Trainer(train, args.out, real, device)
+    trainer = _trainer(train, args.out, root, device)
     if args.resume:
         trainer.resume()
     _train(trainer, args.out)
@@ -52,10 +55,22 @@ def run(args):
     return 0
 
 
+def _trainer(train, out, root, device):
+    if isinstance(train, SignTrainConfig):
+        from mmperception.training.sign_loop import SignTrainer
+
+        if not root:
+            raise ValueError('data: name the folder of gtsdb and gtsrb, or set MMPERCEPTION_DATA')
+        return SignTrainer(train, out, root, device)
+    real = real_scenes(root, train.drives, NetworkConfig(fusion=train.fusion)) if root else []
+    return Trainer(train, out, real, device)
+
+
 def _checked(args):
     """Return the settings of the run and its torch device."""
     try:
-        train = train_config.load(args.config)
+        is_of_signs = 'network' in train_config.read_mapping(args.config)
+        train = (sign_config if is_of_signs else train_config).load(args.config)
         device = from_mapping({'device': args.device}).device
     except ValueError as error:
         raise WrongUse(str(error)) from error

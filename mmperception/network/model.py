@@ -88,11 +88,17 @@ def fold_batch_norm(network):
     Same answers up to rounding, a quarter less time: the norm is otherwise a pass over memory of
     its own after every convolution.
     """
+    folded = fold_conv_norms(network)
+    encoder = folded.pillars
+    encoder.linear, encoder.norm = fuse_linear_bn_eval(encoder.linear, encoder.norm), nn.Identity()
+    return folded
+
+
+def fold_conv_norms(network):
+    """Return a copy for inference with each norm that follows a convolution folded into it."""
     folded = copy.deepcopy(network).eval()
     for block in folded.modules():
         kinds = [type(layer) for layer in block] if isinstance(block, nn.Sequential) else []
         if kinds[:2] == [nn.Conv2d, nn.BatchNorm2d]:
             block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
-    encoder = folded.pillars
-    encoder.linear, encoder.norm = fuse_linear_bn_eval(encoder.linear, encoder.norm), nn.Identity()
     return folded

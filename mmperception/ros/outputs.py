@@ -9,10 +9,14 @@ Pictures are made only while someone subscribes.
 from autoware_perception_msgs.msg import TrackedObjects
 from mmperception.datatypes import CLASSES
 from mmperception.drawing import overlay_image
-from mmperception.ros import messages, qos
+from mmperception.ros import messages, qos, sign_messages
+from mmperception.sign_classes import SIGN_CLASSES, UNREAD_NAME
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 from visualization_msgs.msg import MarkerArray
+
+# Numbers of `label_info`: obstacles, then signs in the order of their table.
+LABELS = (*CLASSES, *(sign.name for sign in SIGN_CLASSES), UNREAD_NAME)
 
 
 class PerceptionOutputs:
@@ -41,17 +45,25 @@ class PerceptionOutputs:
 
     def publish_labels(self):
         """Say which number means which class."""
-        self.label_info.publish(messages.msg_from_classes(CLASSES, self.now()))
+        self.label_info.publish(messages.msg_from_classes(LABELS, self.now()))
 
     def publish(self, frame, perception):
         """Publish everything that one frame gave."""
         self.detections.publish(messages.msg_from_detections(perception.detections))
         self.tracks.publish(messages.msg_from_tracks(perception.tracks))
-        header = messages.header_from(frame.stamp_ns, self.config.base_frame)
-        self.signs.publish(Detection3DArray(header=header))
+        self._publish_signs(frame, perception)
+
+    def _publish_signs(self, frame, perception):
+        if perception.signs is None:
+            header = messages.header_from(frame.stamp_ns, self.config.base_frame)
+            self.signs.publish(Detection3DArray(header=header))
+        else:
+            self.signs.publish(sign_messages.msg_from_signs(perception.signs))
         for view in frame.cameras:
-            header = messages.header_from(view.image.stamp_ns, view.model.frame_id)
-            self.signs_2d.publish(Detection2DArray(header=header))
+            found = perception.image_signs.get(view.name)
+            self.signs_2d.publish(
+                sign_messages.msg_from_image_signs(found, view.image.stamp_ns, view.model.frame_id)
+            )
 
     def draw(self, frame, perception):
         """Publish pictures where someone looks."""
@@ -61,7 +73,9 @@ class PerceptionOutputs:
         for view in frame.cameras:
             publisher = self.overlays.get(view.name)
             if publisher is not None and publisher.get_subscription_count():
-                pixels = overlay_image(view, perception.detections)
+                pixels = overlay_image(
+                    view, perception.detections, perception.image_signs.get(view.name)
+                )
                 publisher.publish(
                     messages.msg_from_image(pixels, view.image.stamp_ns, view.model.frame_id)
                 )

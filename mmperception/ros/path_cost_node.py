@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The node `path_cost`: LiDAR sweeps and tracks in, a cost grid and obstacle points out.
+The node `path_cost`: LiDAR sweeps, tracks and signs in, a cost grid, points and a limit out.
 
 This is the safety path: it makes ground and obstacle points from the sweep itself and goes on,
 saying so, when perception is silent. A sweep waits for the tracks of its stamp, live at most
@@ -19,6 +19,7 @@ from mmperception.ros.lifecycle import sentence_of
 from mmperception.ros.meter import Meter
 from mmperception.ros.process import run
 from mmperception.ros.sign_inbox import SignInbox
+from mmperception.ros.speed_limit_link import SpeedLimitLink
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.track_inbox import TrackInbox
 from mmperception.ros.working_node import elapsed_ms, LOG_PERIOD_S, WorkingNode
@@ -74,6 +75,7 @@ class PathCostNode(WorkingNode):
         }
         self.assembler = FrameAssembler(self.config, self.transforms)
         self.tracks, self.signs = TrackInbox(self), SignInbox(self)
+        self.limits = SpeedLimitLink(self, self.outputs.speed_limit)
         self.sweeps = self._subscribe(PointCloud2, 'lidar/points', qos.LIDAR_DEPTH, self._receive)
         self.odometry = self._subscribe(Odometry, 'odom', qos.MOTION_DEPTH, self._observe)
         self.worker.start()
@@ -86,8 +88,10 @@ class PathCostNode(WorkingNode):
         self.destroy_subscription(self.odometry)
         self.tracks.destroy()
         self.signs.destroy()
+        self.limits.destroy()
         super().deactivate()
         self._say_last_words()
+        self.limits.clear()
         self.mapper.clear()
 
     def work(self, arrival):
@@ -97,6 +101,7 @@ class PathCostNode(WorkingNode):
         started_ns = monotonic_ns()
         frame = self._frame(arrival)
         timings_ms['assemble'] = elapsed_ms(started_ns)
+        self.limits.move(frame.odom_from_base, frame.stamp_ns, self.assembler.ego.odom_from_base)
         signs = self.signs.before(arrival.stamp_ns)
         path_cost = self.mapper.integrate(sweep_from_frame(frame, tracks, signs))
         timings_ms.update(path_cost.timings_ms)
@@ -107,7 +112,8 @@ class PathCostNode(WorkingNode):
         return timings_ms
 
     def idle(self, now_ns):
-        """Notice that the LiDAR is gone."""
+        """Notice that the LiDAR is gone; say again which speed limit holds."""
+        self.limits.send()
         if self.heard_ns is None or self.is_lidar_lost:
             return
         # By steady time too: a played clock leaps ahead of a sweep that is on its way.
@@ -133,6 +139,7 @@ class PathCostNode(WorkingNode):
         """Empty the grid and the motion history."""
         self.assembler.reset()
         self.mapper.clear()
+        self.limits.clear()
         self.outputs.forget()
 
     def report(self):

@@ -7,6 +7,7 @@ there to be told apart from cars and people: posts as thin as legs, bins as wide
 """
 
 from mmperception.geometry import transform_from_yaw
+from mmperception.sign_classes import WIDTH_M
 from mmperception.simulation.materials import (
     BARK,
     BIN,
@@ -27,14 +28,6 @@ from mmperception.simulation.shapes import ball, box, loft, polygon, tube
 from mmperception.simulation.sign_faces import sign_outline, sign_shape
 import numpy as np
 
-# Width of a plate in metres, by the shape of the sign (German VzKat, size 2).
-SIGN_WIDTH_M = {
-    'circle': 0.60,
-    'triangle_up': 0.90,
-    'triangle_down': 0.90,
-    'octagon': 0.90,
-    'diamond': 0.84,
-}
 STOREY_M, GROUND_FLOOR_M, BAY_M = 3.0, 3.4, 3.0
 
 
@@ -136,7 +129,7 @@ def sign(class_id, bottom_m=2.1, below=()):
     """
     parts, top = [], bottom_m
     for wanted in (*below[::-1], class_id):
-        width = SIGN_WIDTH_M[sign_shape(wanted)]
+        width = WIDTH_M[sign_shape(wanted)]
         parts += _plate(wanted, width, top)
         top += width + 0.04
     return merge([pole(top - 0.06, 0.032), *parts])

@@ -8,26 +8,19 @@ shapes are those of the data set's class list; the drawings follow German signs.
 
 from functools import lru_cache
 
+from mmperception.sign_classes import NUM_SIGN_CLASSES, SIGN_CLASSES, SPEEDS_KMH
 from mmperception.simulation import sign_pictograms as pictograms
 from mmperception.simulation.sign_canvas import BLACK, Canvas, GREY, inset, RED, WHITE
 import numpy as np
 
-NUM_CLASSES = 43
-SPEEDS_KMH = {0: 20, 1: 30, 2: 50, 3: 60, 4: 70, 5: 80, 7: 100, 8: 120}
-# The rest are circles.
-SHAPES = {
-    **dict.fromkeys((11, *range(18, 32)), 'triangle_up'),
-    12: 'diamond',
-    13: 'triangle_down',
-    14: 'octagon',
-}
+NUM_CLASSES = NUM_SIGN_CLASSES
 
 
 def sign_shape(class_id):
     """Return circle, triangle_up, triangle_down, diamond or octagon."""
     if not 0 <= class_id < NUM_CLASSES:
         raise ValueError(f'class_id: expected 0..{NUM_CLASSES - 1}, got {class_id}')
-    return SHAPES.get(class_id, 'circle')
+    return SIGN_CLASSES[class_id].shape
 
 
 def sign_outline(class_id):

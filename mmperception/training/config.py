@@ -73,14 +73,26 @@ def load(path):
         If the file cannot be read or holds an unknown setting; names both.
 
     """
+    return read_settings(path, TrainConfig)
+
+
+def read_mapping(path):
+    """Return the mapping of a YAML file; ValueError names one that cannot be read."""
     try:
         with open(path, encoding='utf-8') as file:
             values = yaml.safe_load(file) or {}
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f'{path}: cannot be read as YAML: {error}') from error
-    known = {f.name for f in fields(TrainConfig)}
+    if not isinstance(values, dict):
+        raise ValueError(f'{path}: expected a mapping of settings')
+    return values
+
+
+def read_settings(path, kind):
+    """Return the settings of a YAML file as the dataclass `kind`; errors as `load`."""
+    values, known = read_mapping(path), {f.name for f in fields(kind)}
     if unknown := sorted(set(values) - known):
         raise ValueError(
             f'{path}: unknown setting {unknown[0]}; known are {", ".join(sorted(known))}'
         )
-    return TrainConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -41,15 +41,19 @@ class Trainer:
 
     def __init__(self, train, out, real, device='cpu'):
         check_torch()
-        self.train, self.out, self.device = train, Path(out), torch.device(device)
         self.config = NetworkConfig(fusion=train.fusion)
         torch.manual_seed(train.seed)
         network = PerceptionNetwork(self.config)
         if train.start:
             network.load_state_dict(load_network(train.start)[0].state_dict())
+        network.trunk.to(memory_format=torch.channels_last)
+        network.backbone.to(memory_format=torch.channels_last)
+        self.assemble(train, out, network, SceneBatches(train, self.config, real), device)
+
+    def assemble(self, train, out, network, batches, device):
+        """Set up everything that does not depend on what is trained."""
+        self.train, self.out, self.device = train, Path(out), torch.device(device)
         self.network = network.to(self.device)
-        self.network.trunk.to(memory_format=torch.channels_last)
-        self.network.backbone.to(memory_format=torch.channels_last)
         self.average = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -57,7 +61,7 @@ class Trainer:
             weight_decay=train.weight_decay,
             fused=True,
         )
-        self.batches = SceneBatches(train, self.config, real)
+        self.batches = batches
         self.step = 0
 
     def run(self, on_step):
@@ -89,13 +93,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group['lr'] = self.train.learning_rate * rate(self.step / self.train.steps)
         self.network.train()
-        device_type, is_half = self.device.type, self.train.bfloat16
-        with torch.autocast(device_type, torch.bfloat16, enabled=is_half):
-            heads = self.network(batch.to(self.device))
-        targets = type(targets)(
-            **{name: getattr(targets, name).to(self.device) for name in targets.__slots__}
-        )
-        loss, parts = total_loss(heads, targets, batch.grid.cell_m * 2)
+        loss, parts = self.one_loss(batch, targets)
         if not math.isfinite(loss.item()):
             raise ValueError(f'training: the loss is not finite at step {self.step}: {parts}')
         self.optimizer.zero_grad(set_to_none=True)
@@ -104,6 +102,16 @@ class Trainer:
         self.optimizer.step()
         self._update_average()
         return parts
+
+    def one_loss(self, batch, targets):
+        """Return the loss of one batch and its parts."""
+        device_type, is_half = self.device.type, self.train.bfloat16
+        with torch.autocast(device_type, torch.bfloat16, enabled=is_half):
+            heads = self.network(batch.to(self.device))
+        targets = type(targets)(
+            **{name: getattr(targets, name).to(self.device) for name in targets.__slots__}
+        )
+        return total_loss(heads, targets, batch.grid.cell_m * 2)
 
     @torch.no_grad()
     def _update_average(self):

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where a sign stands: from LiDAR points on its face, else from its known size.
+
+    image box -> ray of its middle -> depth -> position in base_link with covariance
+
+Points on the face are told from those behind and before it by depth (near what the size of the
+plate says) and by reflection: signs shine. Positions are of the middle of the plate.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+from mmperception.geometry import apply, invert, project
+from mmperception.sign_classes import sign_width_m
+import numpy as np
+
+LIDAR, SIZE, TRACK = 'lidar', 'size', 'track'
+# A plate may be so much smaller or larger than usual: the small and the motorway size.
+SMALLEST, LARGEST = 0.55, 1.8
+# Of the box, so that the edge of the image box is not taken for the face.
+INNER_SHARE = 0.9
+# Points of one face lie this close in depth: a plate may be turned, ranges have noise.
+FACE_DEPTH_M = 0.35
+# Beside the angle that a box covers: camera and LiDAR look from different places.
+PARALLAX_RAD = 0.12
+BRIGHT_PERCENTILE, BRIGHT_WEIGHT = 95, 3.0
+# Of OpenCV's search for the ray of a pixel: kind of criteria, steps, accuracy.
+LENS_ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-7)
+SIZE_SIGMA, LIDAR_SIGMA_M, PIXEL_SIGMA = 0.2, 0.12, 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Placed:
+    """
+    One sign of one image in space.
+
+    Attributes
+    ----------
+    position : (3,) float64
+        Of the middle of the plate in `base_link` at the frame's stamp, metres.
+    covariance : (3, 3) float64
+    source : str
+        `lidar` or `size`.
+    width_m : float
+        Of the plate at this range.
+
+    """
+
+    position: np.ndarray
+    covariance: np.ndarray
+    source: str
+    width_m: float
+
+
+class SweepPoints:
+    """The points of a sweep, ready to be asked for those around a ray."""
+
+    def __init__(self, frame):
+        self.cloud, self.base_from_lidar = frame.cloud, frame.base_from_lidar
+        if self.cloud is not None and len(self.cloud.points):
+            points = self.cloud.points
+            self.distance = np.sqrt(np.einsum('ij,ij->i', points, points))
+            intensity = self.cloud.intensity
+            self.bright = (
+                np.percentile(intensity[::64], BRIGHT_PERCENTILE) if intensity is not None else 0.0
+            )
+
+    def around(self, view, ray, half_angle_rad):
+        """
+        Return points near a ray in the camera's frame, and which of them shine.
+
+        Parameters
+        ----------
+        view : CameraView
+            Whose frame the ray is in.
+        ray : (3,) float64
+            Direction in the optical frame.
+        half_angle_rad : float
+            Of the cone around the ray, parallax apart.
+
+        Returns
+        -------
+        points : (N, 3) float32
+        is_bright : (N,) bool
+
+        """
+        if self.cloud is None or not len(self.cloud.points):
+            return np.zeros((0, 3), np.float32), np.zeros(0, bool)
+        camera_from_lidar = view.camera_from_base @ self.base_from_lidar
+        direction = camera_from_lidar[:3, :3].T @ (ray / np.linalg.norm(ray))
+        along = self.cloud.points @ direction.astype(np.float32)
+        near = np.flatnonzero(along > np.cos(half_angle_rad + PARALLAX_RAD) * self.distance)
+        points = apply(camera_from_lidar, self.cloud.points[near]).astype(np.float32)
+        if self.cloud.intensity is None:
+            return points, np.zeros(len(points), bool)
+        return points, self.cloud.intensity[near] > self.bright
+
+
+def place_sign(box, class_id, view, sweep, min_points=3):
+    """
+    Find where the sign of an image box stands.
+
+    Parameters
+    ----------
+    box : (4,) float
+        x1, y1, x2, y2, pixels, measured from the outer edge of the first pixel.
+    class_id : int
+        Says the usual width of the plate.
+    view : CameraView
+        Of the image.
+    sweep : SweepPoints
+        Of the same frame.
+    min_points : int
+        Fewest points on the face that give its range.
+
+    Returns
+    -------
+    Placed
+
+    """
+    corners = np.array([box[:2], box[2:], (box[:2] + box[2:]) / 2], np.float64) - 0.5
+    rays = rays_from_pixels(corners, view.model)
+    # Seen under an angle a plate gets narrow, hardly ever low.
+    extent = float(max(rays[1, 0] - rays[0, 0], rays[1, 1] - rays[0, 1]))
+    by_size_m = sign_width_m(class_id) / max(extent, 1e-4)
+    half_angle_rad = float(np.arctan(np.hypot(*(rays[1, :2] - rays[0, :2])) / 2))
+    points, is_bright = sweep.around(view, rays[2], half_angle_rad)
+    depth_m = face_depth(points, is_bright, box, view.model, by_size_m, min_points)
+    source = SIZE if depth_m is None else LIDAR
+    depth_m = by_size_m if depth_m is None else depth_m
+    base_from_camera = invert(view.camera_from_base)
+    position = apply(base_from_camera, (rays[2] * depth_m)[None])[0]
+    covariance = _covariance(rays[2], depth_m, source, view.model)
+    turn = base_from_camera[:3, :3]
+    return Placed(
+        position=position.astype(np.float64),
+        covariance=turn @ covariance @ turn.T,
+        source=source,
+        width_m=extent * depth_m,
+    )
+
+
+def face_depth(points, is_bright, box, model, by_size_m, min_points):
+    """Return the depth of the points on a sign's face, metres; None when they are too few."""
+    if not len(points):
+        return None
+    pixels, depth_m = project(points, model)
+    middle, half = (box[:2] + box[2:]) / 2 - 0.5, (box[2:] - box[:2]) / 2 * INNER_SHARE
+    on_face = (np.abs(pixels - middle) <= half).all(axis=1)
+    on_face &= (depth_m > SMALLEST * by_size_m) & (depth_m < LARGEST * by_size_m)
+    depth_m, weight = depth_m[on_face], 1.0 + BRIGHT_WEIGHT * is_bright[on_face]
+    if len(depth_m) < min_points:
+        return None
+    order = np.argsort(depth_m)
+    depth_m, weight = depth_m[order], weight[order]
+    reach_m = FACE_DEPTH_M + 0.01 * depth_m
+    end = np.searchsorted(depth_m, depth_m + reach_m, side='right')
+    total = np.append(0.0, np.cumsum(weight))
+    first = int(np.argmax(total[end] - total[:-1]))
+    last = end[first]
+    chosen = depth_m[first:last]
+    return float(np.median(chosen)) if len(chosen) >= min_points else None
+
+
+def rays_from_pixels(pixels, model):
+    """
+    Return directions (N, 3) with z = 1 in the optical frame of pixels (N, 2): (0, 0) the first.
+
+    The lens is undone by OpenCV's iteration.
+    """
+    K = model.intrinsics
+    if model.distortion_model == 'none' or not model.distortion.size:
+        x = (pixels[:, 0] - K[0, 2]) / K[0, 0]
+        flat = np.stack((x, (pixels[:, 1] - K[1, 2]) / K[1, 1]), axis=1)
+    elif model.distortion_model == 'equidistant':
+        k = np.zeros(4)
+        k[: model.distortion.size] = model.distortion[:4]
+        flat = cv2.fisheye.undistortPoints(pixels[:, None].astype(np.float64), K, k)[:, 0]
+    else:
+        d = np.zeros(8)
+        d[: min(8, model.distortion.size)] = model.distortion[:8]
+        points = pixels[:, None].astype(np.float64)
+        same = np.eye(3)
+        flat = cv2.undistortPointsIter(points, K, d, same, same, LENS_ITERATIONS)[:, 0]
+    return np.concatenate((flat, np.ones((len(flat), 1))), axis=1)
+
+
+def _covariance(ray, depth_m, source, model):
+    """Return (3, 3) in the optical frame: long along the ray, thin across it."""
+    along_m = LIDAR_SIGMA_M if source == LIDAR else SIZE_SIGMA * depth_m
+    across_m = PIXEL_SIGMA * depth_m / model.intrinsics[0, 0] + 0.02
+    unit = ray / np.linalg.norm(ray)
+    along = np.outer(unit, unit)
+    return along * along_m**2 + (np.eye(3) - along) * across_m**2

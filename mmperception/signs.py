@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Signs in one image: find them, cut them out, read them.
+
+    pixels -> detector (heat and boxes) -> crops of 48x48 -> classifier -> SignDetections
+
+Both networks are those of network/signs.py. What becomes of the signs of successive images is
+the business of sign_tracking.py.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+from mmperception.network.model import fold_conv_norms
+from mmperception.network.signs import (
+    COARSEST,
+    CROP_PX,
+    fold_pixels,
+    REJECT,
+    scale_pixels,
+    STRIDE,
+)
+from mmperception.sign_classes import UNREAD
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+# A crop shows the sign and this share of its size on every side, like those of GTSRB.
+CROP_MARGIN = 0.1
+# Below this a peak is noise; what is published has a threshold of its own.
+MIN_SCORE = 0.02
+MAX_SIGNS = 64
+SAME_SIGN_IOU = 0.4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SignDetections:
+    """
+    Signs of one image, best first.
+
+    Attributes
+    ----------
+    boxes : (N, 4) float32
+        x1, y1, x2, y2, pixels.
+    score : (N,) float32
+        That it is a sign of the table: P(sign) (1 - P(reject)).
+    class_id : (N,) int64
+        The best class of the table; `UNREAD` where the reader is not sure enough.
+    probability : (N, 44) float32
+        Of each class and of the reject.
+
+    """
+
+    boxes: np.ndarray
+    score: np.ndarray
+    class_id: np.ndarray
+    probability: np.ndarray
+
+    def select(self, mask):
+        """Return the signs of a mask or of indices."""
+        return SignDetections(**{name: getattr(self, name)[mask] for name in self.__slots__})
+
+
+class SignReader:
+    """Finds and reads the signs of an image; without a classifier it only finds them."""
+
+    def __init__(self, detector, classifier=None, *, device='cpu', bfloat16=None, min_read=0.5):
+        self.device = torch.device(device)
+        is_half = has_bfloat16(self.device) if bfloat16 is None else bfloat16
+        self.dtype = torch.bfloat16 if is_half else torch.float32
+        self.min_read = min_read
+        self.detector, self.classifier = (
+            None if network is None else self._prepared(network)
+            for network in (detector, classifier)
+        )
+
+    def _prepared(self, network):
+        network = fold_conv_norms(network).to(self.device, self.dtype)
+        return network.to(memory_format=torch.channels_last)
+
+    def find(self, pixels, min_score=MIN_SCORE, limit=MAX_SIGNS):
+        """
+        Find and read the signs of one image.
+
+        Parameters
+        ----------
+        pixels : (H, W, 3) uint8
+            RGB at the camera's own resolution.
+        min_score : float
+            Peaks below are not read.
+        limit : int
+            At most this many peaks are read, best first.
+
+        Returns
+        -------
+        SignDetections
+
+        """
+        boxes, score = self.detect(pixels)
+        kept = np.flatnonzero(score >= min_score)[:limit]
+        boxes, score = boxes[kept], score[kept]
+        probability = self.read([crop_of(pixels, box) for box in boxes])
+        score = score * (1 - probability[:, REJECT])
+        best = probability[:, :REJECT].argmax(1)
+        share = probability[np.arange(len(best)), best]
+        order = np.argsort(-score, kind='stable')
+        return SignDetections(
+            boxes=boxes[order],
+            score=score[order],
+            class_id=np.where(share >= self.min_read, best, UNREAD)[order],
+            probability=probability[order],
+        )
+
+    @torch.inference_mode()
+    def detect(self, pixels):
+        """
+        Find signs without reading them.
+
+        Returns
+        -------
+        boxes : (N, 4) float32
+            Pixels, inside the image, best first.
+        score : (N,) float32
+
+        """
+        image = torch.from_numpy(padded(pixels))[None].to(self.device)
+        heat, box = self.detector(fold_pixels(image).to(self.dtype))
+        boxes, score = decode_signs(heat.float(), box.float())
+        limit = np.array([pixels.shape[1], pixels.shape[0]] * 2, np.float32)
+        return np.clip(boxes, 0, limit), score
+
+    @torch.inference_mode()
+    def read(self, crops):
+        """Return probabilities (N, 44) of crops (48, 48, 3) uint8; the last is the reject."""
+        if not len(crops):
+            return np.zeros((0, REJECT + 1), np.float32)
+        stacked = torch.from_numpy(np.stack(crops)).to(self.device)
+        scaled = scale_pixels(stacked).permute(0, 3, 1, 2).to(self.dtype)
+        logits = self.classifier(scaled.contiguous(memory_format=torch.channels_last))
+        return logits.float().softmax(1).cpu().numpy()
+
+
+def padded(pixels):
+    """Return the image with grey added on the right and below, to multiples of 16."""
+    h, w = pixels.shape[:2]
+    more = -h % COARSEST, -w % COARSEST
+    if not any(more):
+        return np.ascontiguousarray(pixels)
+    return cv2.copyMakeBorder(
+        pixels, 0, more[0], 0, more[1], cv2.BORDER_CONSTANT, value=(128, 128, 128)
+    )
+
+
+def decode_signs(heat, box):
+    """
+    Turn the answer for one image into boxes without doubles.
+
+    Parameters
+    ----------
+    heat : (1, 1, h, w) float32
+        Logits.
+    box : (1, 4, h, w) float32
+        As `SignDetector` gives them.
+
+    Returns
+    -------
+    boxes : (N, 4) float32
+        x1, y1, x2, y2 in pixels, best first.
+    score : (N,) float32
+
+    """
+    score = torch.sigmoid(heat)
+    peak = F.max_pool2d(score, 3, 1, 1)
+    score = torch.where(score == peak, score, 0.0)[0, 0]
+    best, index = score.flatten().topk(min(2 * MAX_SIGNS, score.numel()))
+    kept = best >= MIN_SCORE
+    best, index = best[kept], index[kept]
+    rows, columns = index // score.shape[1], index % score.shape[1]
+    edges = edges_from_values(box[0, :, rows, columns].T)
+    middles = torch.stack((columns, rows, columns, rows), dim=1) + 0.5
+    boxes = ((edges + middles) * STRIDE).cpu().numpy()
+    first = without_doubles(boxes)
+    return boxes[first], best.cpu().numpy()[first]
+
+
+def edges_from_values(values):
+    """Return x1, y1, x2, y2 in cells from the cell's middle, of head values (T, 4)."""
+    half = values[:, 2:].clamp(-2.0, 6.0).exp() / 2
+    return torch.cat((values[:, :2] - half, values[:, :2] + half), dim=1)
+
+
+def without_doubles(boxes):
+    """Return the indices of the boxes, best first, that overlap no better one."""
+    kept = []
+    for i in range(len(boxes)):
+        if not len(kept) or box_ious(boxes[i], boxes[kept]).max() < SAME_SIGN_IOU:
+            kept.append(i)
+    return kept
+
+
+def box_ious(box, boxes):
+    """Return the overlaps (N,) of one image box with others (N, 4): intersection over union."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return shared / np.maximum(areas - shared, 1e-9)
+
+
+def crop_of(pixels, box):
+    """Return what the classifier reads, (48, 48, 3) uint8: the box with its margin."""
+    margin = CROP_MARGIN * (box[2:] - box[:2])
+    h, w = pixels.shape[:2]
+    x1, y1 = np.floor(box[:2] - margin + 0.5).astype(int)
+    x2, y2 = np.floor(box[2:] + margin + 0.5).astype(int)
+    x1, y1 = min(max(x1, 0), w - 2), min(max(y1, 0), h - 2)
+    x2, y2 = max(min(x2, w), x1 + 2), max(min(y2, h), y1 + 2)
+    return resized_crop(pixels[y1:y2, x1:x2])
+
+
+def resized_crop(pixels):
+    """Return a crop of any size as (48, 48, 3), its aspect ignored."""
+    is_larger = max(pixels.shape[:2]) > CROP_PX
+    way = cv2.INTER_AREA if is_larger else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (CROP_PX, CROP_PX), interpolation=way)
+
+
+def has_bfloat16(device):
+    """Tell whether bfloat16 is faster than float32 on a device."""
+    if device.type == 'cuda':
+        return torch.cuda.is_bf16_supported()
+    return getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)()
