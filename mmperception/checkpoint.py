@@ -22,7 +22,7 @@ WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
 # SHA-256 of the files that ship with the package.
 SHIPPED = {
     'street': '567b88ae868dad3b76a6119080ebb230cbc179cf2a97de6d4a0f38ee3af4873a',
-    'sign_detector': '85ec0143bf61f2dfdc2e1a0a61f443517eab347d27a261b00c3ea008ab719f04',
+    'sign_detector': '1019c3bdf5e6f78fbbdcf543836f3d2334746cf25f7537e595d612624cf24b9b',
     'sign_classifier': 'ac98fa1f26a3b59edbdc4b5d8a1edab047c2e5cc414b1616c568118cb6a276ad',
 }
 MAX_HEADER_BYTES = 4 << 20
@@ -116,8 +116,7 @@ def verify(path, expected, allow_unverified):
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
         raise ValueError(
-            f'weights {path}: cannot be read: {error.strerror}; give '
-            f'{", ".join(sorted(SHIPPED))} or a safetensors file'
+            f'weights {path}: cannot be read: {error.strerror}; give street or a safetensors file'
         ) from error
     if expected and digest != expected:
         raise ValueError(f'weights {path}: SHA-256 is {digest[:12]}..., not {expected[:12]}...')

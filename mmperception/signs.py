@@ -9,6 +9,7 @@ the business of sign_tracking.py.
 """
 
 from dataclasses import dataclass
+import math
 
 import cv2
 from mmperception.network.model import fold_conv_norms
@@ -96,9 +97,8 @@ class SignReader:
         SignDetections
 
         """
-        boxes, score = self.detect(pixels)
-        kept = np.flatnonzero(score >= min_score)[:limit]
-        boxes, score = boxes[kept], score[kept]
+        boxes, score = self.detect(pixels, min_score)
+        boxes, score = boxes[:limit], score[:limit]
         probability = self.read([crop_of(pixels, box) for box in boxes])
         score = score * (1 - probability[:, REJECT])
         best = probability[:, :REJECT].argmax(1)
@@ -112,7 +112,7 @@ class SignReader:
         )
 
     @torch.inference_mode()
-    def detect(self, pixels):
+    def detect(self, pixels, min_score=MIN_SCORE):
         """
         Find signs without reading them.
 
@@ -124,8 +124,8 @@ class SignReader:
 
         """
         image = torch.from_numpy(padded(pixels))[None].to(self.device)
-        heat, box = self.detector(fold_pixels(image).to(self.dtype))
-        boxes, score = decode_signs(heat.float(), box.float())
+        heat, box = self.detector(fold_pixels(image, self.dtype))
+        boxes, score = decode_signs(heat.float().contiguous(), box, min_score)
         limit = np.array([pixels.shape[1], pixels.shape[0]] * 2, np.float32)
         return np.clip(boxes, 0, limit), score
 
@@ -135,7 +135,7 @@ class SignReader:
         if not len(crops):
             return np.zeros((0, REJECT + 1), np.float32)
         stacked = torch.from_numpy(np.stack(crops)).to(self.device)
-        scaled = scale_pixels(stacked).permute(0, 3, 1, 2).to(self.dtype)
+        scaled = scale_pixels(stacked, self.dtype).permute(0, 3, 1, 2)
         logits = self.classifier(scaled.contiguous(memory_format=torch.channels_last))
         return logits.float().softmax(1).cpu().numpy()
 
@@ -151,7 +151,7 @@ def padded(pixels):
     )
 
 
-def decode_signs(heat, box):
+def decode_signs(heat, box, min_score=MIN_SCORE):
     """
     Turn the answer for one image into boxes without doubles.
 
@@ -159,8 +159,10 @@ def decode_signs(heat, box):
     ----------
     heat : (1, 1, h, w) float32
         Logits.
-    box : (1, 4, h, w) float32
+    box : (1, 4, h, w)
         As `SignDetector` gives them.
+    min_score : float
+        Lower peaks are left out.
 
     Returns
     -------
@@ -169,14 +171,14 @@ def decode_signs(heat, box):
     score : (N,) float32
 
     """
-    score = torch.sigmoid(heat)
-    peak = F.max_pool2d(score, 3, 1, 1)
-    score = torch.where(score == peak, score, 0.0)[0, 0]
-    best, index = score.flatten().topk(min(2 * MAX_SIGNS, score.numel()))
-    kept = best >= MIN_SCORE
-    best, index = best[kept], index[kept]
-    rows, columns = index // score.shape[1], index % score.shape[1]
-    edges = edges_from_values(box[0, :, rows, columns].T)
+    is_peak = (heat == F.max_pool2d(heat, 3, 1, 1)) & (
+        heat >= math.log(min_score / (1 - min_score))
+    )
+    rows, columns = torch.nonzero(is_peak[0, 0], as_tuple=True)
+    best, order = heat[0, 0, rows, columns].sigmoid().sort(descending=True, stable=True)
+    best, order = best[: 2 * MAX_SIGNS], order[: 2 * MAX_SIGNS]
+    rows, columns = rows[order], columns[order]
+    edges = edges_from_values(box[0, :, rows, columns].T.float())
     middles = torch.stack((columns, rows, columns, rows), dim=1) + 0.5
     boxes = ((edges + middles) * STRIDE).cpu().numpy()
     first = without_doubles(boxes)

@@ -135,12 +135,12 @@ class SignClassifier(nn.Module):
         return self.head(self.dropout(features.flatten(1)))
 
 
-def scale_pixels(pixels):
-    """Map 0..255 to about -2..2."""
-    return pixels.float() * (1 / 64) - 2
+def scale_pixels(pixels, dtype=torch.float32):
+    """Map 0..255 to about -2..2; exact in bfloat16 too."""
+    return pixels.to(dtype).mul_(1 / 64).sub_(2)
 
 
-def fold_pixels(images):
+def fold_pixels(images, dtype=torch.float32):
     """
     Fold 4x4 pixels into channels.
 
@@ -148,14 +148,16 @@ def fold_pixels(images):
     ----------
     images : (B, H, W, 3) uint8
         H and W divisible by 16.
+    dtype : torch.dtype
+        Of the result.
 
     Returns
     -------
-    folded : (B, 48, H / 4, W / 4) float32
+    folded : (B, 48, H / 4, W / 4) of `dtype`
         Scaled; channels last in memory.
 
     """
     B, H, W, _ = images.shape
     cells = images.view(B, H // STRIDE, STRIDE, W // STRIDE, STRIDE, 3).permute(0, 1, 3, 2, 4, 5)
     cells = cells.reshape(B, H // STRIDE, W // STRIDE, 3 * STRIDE**2)
-    return scale_pixels(cells).permute(0, 3, 1, 2)
+    return scale_pixels(cells, dtype).permute(0, 3, 1, 2)

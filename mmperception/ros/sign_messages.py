@@ -79,7 +79,7 @@ def _image_sign(found, i, header):
     )
 
 
-def sightings_from_msg(msg):
+def sightings_from_msg(msg, base_frame):
     """
     Read what the speed limit needs from a `signs` message.
 
@@ -89,7 +89,14 @@ def sightings_from_msg(msg):
     sightings : list of SignSighting
         Signs that were read; positions that are not finite are left out.
 
+    Raises
+    ------
+    ValueError
+        If the message is not in `base_frame`.
+
     """
+    if msg.header.frame_id != base_frame:
+        raise ValueError(f'signs in {msg.header.frame_id!r}, expected {base_frame!r}')
     sightings = []
     for one in msg.detections:
         name = one.results[0].hypothesis.class_id if one.results else ''

@@ -58,7 +58,8 @@ class SpeedLimitLink:
         """
         while self._messages:
             try:
-                seen_ns, sightings = sightings_from_msg(self._messages.popleft())
+                message = self._messages.popleft()
+                seen_ns, sightings = sightings_from_msg(message, self.node.config.base_frame)
                 self.limits.see(sightings, pose_at(seen_ns))
             except (LookupError, ValueError) as error:
                 self.node.get_logger().warning(

@@ -368,7 +368,7 @@ def test_a_sweep_waits_for_the_tracks_of_its_stamp(graph, rng):
 def test_a_no_entry_sign_closes_the_way_for_later_sweeps_and_broken_ones_close_nothing(graph, rng):
     path_cost = PathCost(graph, mode='replay')
     signs = graph.peer.create_publisher(Detection3DArray, 'signs', 10)
-    assert graph.wait(lambda: signs.get_subscription_count() == 1)
+    assert graph.wait(lambda: signs.get_subscription_count() == 2)  # the grid's, the limit's
     path_cost.sensors.move(2)
     assert graph.wait(lambda: path_cost.node.assembler.ego.motion(BEGIN_NS + PERIOD_NS))
     for frame, x in (('lidar', 4.0), ('base_link', float('nan')), ('base_link', 6.0)):

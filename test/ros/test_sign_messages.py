@@ -50,7 +50,7 @@ def test_a_sign_says_its_name_its_track_and_where_its_range_is_from():
 
 
 def test_only_signs_that_were_read_reach_the_speed_limit():
-    stamp_ns, sightings = sightings_from_msg(msg_from_signs(make_signs()))
+    stamp_ns, sightings = sightings_from_msg(msg_from_signs(make_signs()), 'base_link')
     assert stamp_ns == STAMP_NS
     (sign,) = sightings
     assert (sign.track, sign.class_id, sign.width_m) == ('7', 1, pytest.approx(0.6))
@@ -65,7 +65,7 @@ def test_no_sign_is_a_message_too():
 def test_a_position_that_is_no_number_is_left_out():
     msg = msg_from_signs(make_signs())
     msg.detections[0].bbox.center.position.x = float('nan')
-    assert sightings_from_msg(msg)[1] == []
+    assert sightings_from_msg(msg, 'base_link')[1] == []
 
 
 def test_image_boxes_have_their_middle_and_size():
@@ -80,3 +80,8 @@ def test_image_boxes_have_their_middle_and_size():
     assert (one.bbox.center.position.x, one.bbox.center.position.y) == (120.0, 65.0)
     assert (one.bbox.size_x, one.bbox.size_y) == (40.0, 30.0)
     assert one.results[0].hypothesis.class_id == 'stop' and one.id == '7'
+
+
+def test_signs_of_another_frame_are_refused():
+    with pytest.raises(ValueError, match="signs in 'base_link', expected 'robot'"):
+        sightings_from_msg(msg_from_signs(make_signs()), 'robot')
