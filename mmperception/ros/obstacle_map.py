@@ -61,13 +61,13 @@ def write_obstacle_map(output, path, config):
             grid = messages.cost_grid_from_msg(msg)
             is_same = tracks is not None and tracks.stamp_ns == grid.stamp_ns
             landmarks.add(grid, tracks if is_same else None)
-    note, features = _features(landmarks, *_placed(fixes, transforms, config))
+    note, features = _features(landmarks, *placed_fixes(fixes, transforms, config))
     collection = {**geojson(features), 'note': note}  # RFC 7946 allows members of one's own
     path.write_text(json.dumps(collection, indent=1, allow_nan=False) + '\n', encoding='utf-8')
     return len(features)
 
 
-def _placed(fixes, transforms, config):
+def placed_fixes(fixes, transforms, config):
     """Return where the antenna was in odom at each fix that can be placed, and the fixes."""
     places, known = [], []
     for msg in fixes:

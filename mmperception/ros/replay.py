@@ -21,6 +21,7 @@ from mmperception.ros.obstacle_map import write_obstacle_map
 from mmperception.ros.pictures import draw, record_inputs
 from mmperception.ros.player import Player, SWEEP_TOPIC
 from mmperception.ros.replay_plan import check_bag, expects_grids, image_topic, prepare
+from mmperception.ros.sign_map import write_sign_map
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.summary import summarize
 from rclpy.serialization import deserialize_message
@@ -85,6 +86,7 @@ def replay(plan, show):
     (plan.out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
     draw(plan, run.observer.processed_stamps())
     write_obstacle_map(plan.out / 'output', plan.out / 'obstacles.geojson', plan.config)
+    write_sign_map(plan.out / 'output', plan.out / 'signs.geojson', plan.config)
     return summary
 
 

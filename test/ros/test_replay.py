@@ -156,7 +156,7 @@ def test_results_stand_in_the_output_at_the_time_of_what_they_are_about(replayed
 
 def test_a_replay_ends_with_the_absolute_paths_of_its_results_and_leaves_no_process(replayed):
     lines = replayed.done.stdout.strip().splitlines()
-    for name in ('summary.json', 'overview.png', 'obstacles.geojson', 'output'):
+    for name in ('summary.json', 'overview.png', 'obstacles.geojson', 'signs.geojson', 'output'):
         path = (replayed.out / name).resolve()
         assert path.exists()
         assert str(path) in lines
