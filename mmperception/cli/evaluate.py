@@ -3,14 +3,13 @@
 
 from pathlib import Path
 
-from mmperception.cli import WrongUse
 from mmperception.cli.settings import add_settings, config_of
 from mmperception.datasets import kitti, layout
 from tqdm import tqdm
 
-ACCURACY, PATH_COST, SIGNS = SUITES = ('accuracy', 'path-cost', 'signs')
+ACCURACY, PATH_COST, SIGNS = 'accuracy', 'path-cost', 'signs'
+SUITES = (ACCURACY, PATH_COST, SIGNS, 'robustness', 'sim-gap')
 SIMULATED = Path('simulated')  # instead of a path: streets made on the spot, with all their truth
-FIRST_SEED = 101
 
 
 def add_arguments(parser):
@@ -20,9 +19,12 @@ def add_arguments(parser):
         'path-cost: or simulated'
     )  # fmt: skip
     parser.add_argument('--suite', choices=SUITES, help='boxes of a network (accuracy), the cost '
-                        'grid of geometry alone, or signs; by default what fits PATH')  # fmt: skip
+                        'grid of geometry alone, signs, boxes under degraded sensors, or '
+                        'simulated against real vehicles; by default what fits PATH')  # fmt: skip
     parser.add_argument('--sign-truth', type=Path, metavar='FILE',
                         help='list of the signs of a KITTI drive, for --suite signs')  # fmt: skip
+    parser.add_argument('--every', type=int, default=1, metavar='N',
+                        help='robustness: judge each N-th frame only')  # fmt: skip
     parser.add_argument('--drives', type=int, default=4, metavar='N',
                         help='simulated: how many drives, of seeds 101 and on')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=4.0, help='simulated: of each drive')
@@ -32,25 +34,31 @@ def add_arguments(parser):
 
 def run(args):
     """Judge every frame of a path, print the figures and write them as JSON."""
+    from mmperception.cli import suites
+
     if args.suite == PATH_COST and args.path == SIMULATED and not args.path.exists():
-        return _report(args, PATH_COST, 'none', _simulated(args))
+        metrics = suites.simulated_path_cost(args.drives, args.seconds, config_of(args))
+        return _report(args, PATH_COST, 'none', metrics)
     kind = layout.layout_of(args.path)
     suite = args.suite or (SIGNS if kind in (layout.GTSDB, layout.GTSRB) else ACCURACY)
     if suite == SIGNS:
         from mmperception.cli.signs import evaluate_signs, sign_config_of
 
-        defaults = _settings(args.path, kind)
-        config = sign_config_of(args, defaults)
+        config = sign_config_of(args, settings_of_path(args.path, kind))
         weights, metrics = evaluate_signs(args.path, kind, config, args.sign_truth)
         return _report(args, suite, weights, metrics)
-    config = config_of(args, defaults=_settings(args.path, kind))
-    samples, total, mounting = _open(args.path, kind, config)
+    config = config_of(args, defaults=settings_of_path(args.path, kind))
+    samples, total, mounting = open_samples(args.path, kind, config)
     samples = tqdm(samples, total=total, unit='frame', disable=None)
     if suite == PATH_COST:
-        weights, metrics = _path_cost(samples, config)
+        weights, metrics = suites.path_cost(samples, config)
+    elif suite == 'robustness':
+        weights, metrics = suites.robustness(samples, config, mounting, args.every)
+    elif suite == 'sim-gap':
+        weights, metrics = suites.sim_gap(args.path, samples)
     else:
         is_sequence = kind != layout.KITTI_OBJECTS
-        weights, metrics = _accuracy(samples, config, mounting, is_sequence)
+        weights, metrics = suites.accuracy(samples, config, mounting, is_sequence)
     return _report(args, suite, weights, metrics)
 
 
@@ -65,37 +73,8 @@ def _report(args, suite, weights, metrics):
     return 0
 
 
-def _accuracy(samples, config, mounting, is_sequence):
-    from mmperception.evaluation.accuracy import accuracy_metrics, judge_frames
-    from mmperception.pipeline import load_perceiver
-
-    perceiver = load_perceiver(config)
-    judged = list(judge_frames(samples, perceiver, mounting, is_sequence))
-    metrics = accuracy_metrics(judged, config.detection.score_threshold)
-    return str(perceiver.weights_name), metrics
-
-
-def _path_cost(samples, config):
-    from mmperception.cost import CostMapper
-    from mmperception.evaluation.path_cost import map_sweeps, path_cost_metrics
-    from mmperception.evaluation.report import NO_WEIGHTS
-
-    sweeps = list(map_sweeps(samples, CostMapper(config)))
-    return NO_WEIGHTS, path_cost_metrics(sweeps, config.ground)
-
-
-def _simulated(args):
-    """Return the figures of simulated drives whose seeds nothing else uses."""
-    from mmperception.evaluation.path_cost_truth import judge_drives, truth_metrics
-
-    if args.drives < 1 or not args.seconds > 0:
-        raise WrongUse('--drives and --seconds must be positive')
-    seeds = range(FIRST_SEED, FIRST_SEED + args.drives)
-    drives = judge_drives(seeds, args.seconds, config_of(args))
-    return truth_metrics(list(tqdm(drives, total=args.drives, unit='drive', disable=None)))
-
-
-def _settings(path, kind):
+def settings_of_path(path, kind):
+    """Return the settings that belong to the recording, such as the robot's outline."""
     if kind == layout.BAG:
         from mmperception.ros.bag import settings_of
 
@@ -103,7 +82,7 @@ def _settings(path, kind):
     return kitti.SETTINGS if kind == layout.KITTI_DRIVE else {}
 
 
-def _open(path, kind, config):
+def open_samples(path, kind, config):
     """Return the samples of a path, their number (None: unknown) and the static mounting."""
     if kind == layout.BAG:
         from mmperception.ros.bag import contents_of

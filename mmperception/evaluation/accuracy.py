@@ -56,7 +56,7 @@ def judge_frames(samples, perceiver, mounting=None, is_sequence=True):
     JudgedFrame
 
     """
-    viewpoint = None if mounting is None else _viewpoint_of_mounting(mounting)
+    viewpoint = None if mounting is None else viewpoint_of_mounting(mounting)
     for sample in samples:
         if mounting is None:
             viewpoint = viewpoint_of(sample.frame, viewpoint)
@@ -158,7 +158,8 @@ def _dominant(objects):
     return large[:MAX_DOMINANT] if any(metric.count > 1 for metric in objects.values()) else []
 
 
-def _viewpoint_of_mounting(mounting):
+def viewpoint_of_mounting(mounting):
+    """Return the Viewpoint of static extrinsics and the first camera."""
     cameras = list(mounting.base_from_camera)
     if not cameras:
         return Viewpoint(lidar_xy=mounting.base_from_lidar[:2, 3])
