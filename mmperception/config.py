@@ -118,7 +118,7 @@ class DetectionConfig:
     """From network output to published detections."""
 
     score_threshold: list[float] = option(
-        [0.5, 0.4, 0.35], '', 'Lowest published score of vehicle, pedestrian, cyclist.'
+        [0.5, 0.42, 0.42], '', 'Lowest published score of vehicle, pedestrian, cyclist.'
     )
     max_detections: int = option(100, '', 'Most detections of one sweep.')
 
@@ -314,6 +314,9 @@ class Config:
     mode: str = option('live', '', 'live: newest first; replay: every sweep.', ('live', 'replay'))
     device: str = option('auto', '', 'auto, cpu or cuda:N.')
     threads: int = option(0, 'threads', 'CPU threads of the network; 0: all cores.')
+    precision: str = option(
+        'float32', '', "float32, or bfloat16 for the network's layers where the device has it.",
+        ('float32', 'bfloat16'))  # fmt: skip
     weights: str = option('street', '', 'street, or a safetensors file.')
     weights_sha256: str = option('', '', "SHA-256 of a user's own weights file.")
     allow_unverified: bool = option(False, '', 'Load own weights without a known SHA-256.')

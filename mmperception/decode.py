@@ -8,14 +8,18 @@ estimate (Zheng et al., CIA-SSD, AAAI 2021). Everything here is float32.
 """
 
 from mmperception.datatypes import Detections
+from mmperception.network.peaks import find_peaks, MAX_PEAKS
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 # Weight of the IoU estimate in the score: score = heat ** (1 - a) * iou ** a.
 IOU_WEIGHT = 0.5
 # Of two boxes of one class, the weaker falls when its centre lies in the stronger, grown by this.
 OVERLAP_MARGIN_M = 0.2
+# Ground under a box: a low percentile of the pillars in its outline and this far around. People
+# who label sweeps let boxes begin a little above it (median of the training drives).
+GROUND_MARGIN_M, GROUND_PERCENTILE, LABEL_LIFT_M = 1.0, 10, 0.055
+MIN_GROUND_PILLARS, MAX_GROUND_MOVE_M = 15, 0.5
 # Boxes below this score are never given out; average precision is counted from here on.
 MIN_SCORE = 0.05
 # Standard deviations that go out as covariance: measured with LiDAR, guessed from size without.
@@ -46,10 +50,56 @@ def decode_boxes(heads, batch, max_detections=100):
     for b in range(batch.num_samples):
         if batch.lidar_mask[b]:
             found = _decode_bev(heads.heat_fused[b], heads.box[b], batch.grid.coarser(2))
+            boxes.append(stand_on_ground(_suppress(found, max_detections), _pillars_of(batch, b)))
+            continue
         else:
             found = _decode_cameras(heads, batch, b)
         boxes.append(_suppress(found, max_detections))
     return boxes
+
+
+def _pillars_of(batch, b):
+    """Return (P, 3) float32: the mean points of the pillars of sample `b`."""
+    is_mine = batch.pillar_cell // (batch.grid.num_y * batch.grid.num_x) == b
+    return batch.pillar_mean[is_mine].cpu().numpy()
+
+
+def stand_on_ground(boxes, pillars):
+    """
+    Put boxes onto the ground that is seen around them.
+
+    Heights come out of a network that saw flat streets to a decimetre; the ground itself is in
+    the sweep. A box that would move far, or has little ground around it, keeps its height.
+
+    Parameters
+    ----------
+    boxes : dict
+        As `decode_boxes` gives them; `center` is replaced.
+    pillars : (P, 3) float32
+        Mean points of the occupied pillars.
+
+    Returns
+    -------
+    dict
+
+    """
+    center = boxes['center'].copy()
+    for n, size in enumerate(boxes['size']):
+        reach = 0.5 * float(np.hypot(size[0], size[1])) + GROUND_MARGIN_M
+        near = pillars[
+            (np.abs(pillars[:, 0] - center[n, 0]) < reach)
+            & (np.abs(pillars[:, 1] - center[n, 1]) < reach)
+        ]
+        delta = near[:, :2] - center[n, :2]
+        grown = np.append(size[:2] + 2 * (GROUND_MARGIN_M - OVERLAP_MARGIN_M), size[2])
+        near = near[_inside(delta, boxes['yaw'][n], grown[None])]
+        if len(near) < MIN_GROUND_PILLARS:
+            continue
+        bottom = np.percentile(near[:, 2], GROUND_PERCENTILE) + LABEL_LIFT_M
+        move = bottom - (center[n, 2] - size[2] / 2)
+        if abs(move) < MAX_GROUND_MOVE_M:
+            center[n, 2] += move
+    return {**boxes, 'center': center}
 
 
 def detections_from_boxes(boxes, stamp_ns, frame_id):
@@ -71,24 +121,6 @@ def detections_from_boxes(boxes, stamp_ns, frame_id):
     )
 
 
-def find_peaks(heat, limit):
-    """
-    Return the strongest local maxima of probabilities (C, Y, X).
-
-    Returns
-    -------
-    score, label, row, column : (n,) tensors, best first, n <= limit
-
-    """
-    is_peak = F.max_pool2d(heat[None], 3, 1, 1)[0] == heat
-    score = (heat * is_peak).flatten()
-    score, index = torch.topk(score, min(limit, score.numel()))
-    kept = score > 1e-3
-    score, index = score[kept], index[kept]
-    C, Y, X = heat.shape
-    return score, index // (Y * X), index // X % Y, index % X
-
-
 def heading(double_sine, double_cosine, direction):
     """Return yaw (rad) from sine and cosine of twice the heading and the direction logit."""
     half_turn = torch.atan2(double_sine, double_cosine) / 2  # in (-pi/2, pi/2]
@@ -96,7 +128,7 @@ def heading(double_sine, double_cosine, direction):
 
 
 def _decode_bev(heat, box, grid):
-    heat, label, row, column = find_peaks(torch.sigmoid(heat.float()), 300)
+    heat, label, row, column = find_peaks(torch.sigmoid(heat.float()), MAX_PEAKS)
     values = box.float()[:, row, column]  # (10, n)
     x = grid.x_min_m + (column + 0.5 + values[0]) * grid.cell_m
     y = grid.y_min_m + (row + 0.5 + values[1]) * grid.cell_m

@@ -3,13 +3,19 @@
 
 from dataclasses import replace
 
-from mmperception import checkpoint
+from mmperception import checkpoint, pipeline
 from mmperception.config import from_mapping
 from mmperception.datatypes import CameraView, Frame, PointCloud
 from mmperception.geometry import apply, invert, transform_from_yaw
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
-from mmperception.pipeline import choose_device, load_perceiver, Perceiver, untrained_perceiver
+from mmperception.pipeline import (
+    choose_device,
+    choose_precision,
+    load_perceiver,
+    Perceiver,
+    untrained_perceiver,
+)
 from mmperception.tensors import inputs_from_frame, make_batch
 import numpy as np
 import pytest
@@ -204,6 +210,24 @@ def test_auto_takes_the_processor_where_there_is_no_gpu_and_says_so(monkeypatch,
     assert 'on the CPU' in caplog.text
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     assert choose_device('auto') == torch.device('cuda:0')
+
+
+def test_bfloat16_is_close_and_is_refused_where_it_is_emulated(monkeypatch, caplog):
+    monkeypatch.setattr(pipeline, 'has_bfloat16', lambda: False)
+    assert not choose_precision('bfloat16', torch.device('cpu'))
+    assert 'float32 is used' in caplog.text
+    monkeypatch.setattr(pipeline, 'has_bfloat16', lambda: True)
+    plain, half = make_perceiver(), make_perceiver(precision='bfloat16')
+    assert half.is_half and not plain.is_half
+    batch = make_batch([inputs_from_frame(make_frame(), SMALL)], SMALL.grid, SMALL)
+    with torch.inference_mode():
+        expected = plain.network(batch)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = half.network(batch)
+    for name in ('heat_lidar', 'heat_fused', 'camera_box'):
+        exact, rounded = getattr(expected, name), getattr(found, name).float()
+        assert 0 < (exact - rounded).abs().mean() < 0.02 * exact.abs().mean(), name
+    assert len(half.detect(make_frame())) > 0
 
 
 @pytest.mark.gpu

@@ -4,16 +4,22 @@
 from dataclasses import replace
 
 from mmperception.decode import decode_boxes
+from mmperception.geometry import points_in_boxes
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
+from mmperception.network.model import PerceptionNetwork
+from mmperception.simulation.gallery import make_gallery
 from mmperception.tensors import CameraInput, Inputs, make_batch
-from mmperception.training import loop
-from mmperception.training.augment import cut_objects, paste_objects, thin_points, turn_scene
+from mmperception.training import loop, settle
+from mmperception.training.augment import look_aside, thin_points, turn_scene
 from mmperception.training.config import load, TrainConfig
 from mmperception.training.data import SceneBatches
+from mmperception.training.galleries import load_gallery, NEGATIVE, save_gallery
 from mmperception.training.loop import rate, Trainer
 from mmperception.training.losses import box_iou, heat_loss, total_loss
-from mmperception.training.scenes import load_scene, save_scene, Scene
+from mmperception.training.paste import about_sensor, cut_objects, paste_objects
+from mmperception.training.scenes import load_scene, save_scene, Scene, SENSOR_M
+from mmperception.training.settle import settle_batch_norm
 from mmperception.training.targets import bev_targets, camera_targets, stack_targets
 import numpy as np
 import pytest
@@ -121,21 +127,84 @@ def test_scene_without_pixels_gives_no_camera_target():
     assert not targets.camera_mask.any() and len(targets.camera_box) == 0
 
 
-def test_pasted_object_keeps_its_range_and_hides_what_is_behind():
+def pasted(donor, seed=4):
+    """Return a full-turn scene before and after one object was pasted."""
     scene = make_scene(view=False)
-    donor = cut_objects(scene)[:1]
-    moved = paste_objects(scene, donor, np.random.default_rng(4))
+    return scene, paste_objects(scene, [about_sensor(donor)], np.random.default_rng(seed))
+
+
+def test_pasted_object_keeps_its_range_and_hides_what_is_behind():
+    scene, moved = pasted(cut_objects(make_scene(view=False))[0])
     assert len(moved.center) == 4
-    ranges = np.hypot(moved.center[[0, 3], 0], moved.center[[0, 3], 1])
+    away = moved.center - SENSOR_M
+    ranges = np.hypot(away[[0, 3], 0], away[[0, 3], 1])
     assert ranges[0] == pytest.approx(ranges[1], rel=1e-4)
-    direction = moved.center[3, :2] / ranges[1]
-    along = moved.points[:, :2] @ direction
-    across = moved.points[:, :2] @ np.array([-direction[1], direction[0]])
-    behind = (along > ranges[1] + 3) & (np.abs(across) < 0.5) & (along < ranges[1] + 8)
-    before = make_scene(view=False).points
-    along_0, across_0 = before[:, :2] @ direction, before[:, :2] @ [-direction[1], direction[0]]
-    seen = (along_0 > ranges[1] + 3) & (np.abs(across_0) < 0.5) & (along_0 < ranges[1] + 8)
-    assert behind.sum() < seen.sum()
+    direction = away[3, :2] / ranges[1]
+
+    def shadowed(points):
+        along = (points - SENSOR_M)[:, :2] @ direction
+        across = (points - SENSOR_M)[:, :2] @ np.array([-direction[1], direction[0]])
+        return ((along > ranges[1] + 2.5) & (np.abs(across) < 0.5) & (along < ranges[1] + 7)).sum()
+
+    assert shadowed(moved.points) < shadowed(scene.points)
+    # What is not in its shadow stays.
+    assert len(moved.points) > len(scene.points) - 500
+
+
+def test_pasted_object_never_stands_in_another_or_in_a_wall():
+    donor = cut_objects(make_scene(view=False))[0]
+    scene = make_scene(view=False)
+    azimuth = np.linspace(-np.pi, np.pi, 20_000)
+    ring = np.stack(
+        (11.9 * np.cos(azimuth), 11.9 * np.sin(azimuth), 0.5 + 7 * azimuth % 1), axis=1
+    )
+    walled = replace(scene, points=(np.concatenate((scene.points, ring + SENSOR_M * (1, 1, 0)))
+                                    ).astype(np.float32),
+                     intensity=np.zeros(len(scene.points) + 20_000, np.float32),
+                     ring=np.zeros(len(scene.points) + 20_000, np.uint16))  # fmt: skip
+    moved = paste_objects(walled, [about_sensor(donor)] * 5, np.random.default_rng(0))
+    assert len(moved.center) == 3  # no direction is free: nothing was pasted
+    assert moved.points.shape == walled.points.shape
+
+
+def test_hard_negative_brings_points_and_no_box():
+    donor = {**cut_objects(make_scene(view=False))[1], 'label': NEGATIVE}
+    scene, moved = pasted(donor)
+    assert len(moved.center) == len(scene.center)
+    raised = (moved.points[:, 2] > 0.3).sum()
+    assert raised > (scene.points[:, 2] > 0.3).sum() + 30
+
+
+def test_scene_looked_at_aside_is_labelled_ahead_only():
+    scene = look_aside(make_scene(view=False), np.random.default_rng(2))
+    ahead = scene.points - SENSOR_M
+    assert (np.abs(np.arctan2(ahead[:, 1], ahead[:, 0])) < 1.1).all() and len(ahead)
+    counts = [len(found['points']) for found in cut_objects(scene, min_points=1)]
+    for count in counts:  # boxes turned along with their points
+        assert count > 20
+    _, mask, _, _ = bev_targets(scene, GRID.coarser(2), 3)
+    assert mask[0, 32, 30] and not mask[0, 0, 5]
+
+
+def test_gallery_survives_its_file_and_things_fill_their_boxes(tmp_path):
+    exhibits = make_gallery(3)
+    save_gallery(tmp_path / 'g.npz', exhibits)
+    things = load_gallery(tmp_path / 'g.npz')
+    assert len(things) == len(exhibits) > 10
+    assert {thing['label'] for thing in things} == {NEGATIVE, 0, 1, 2}
+    for thing, exhibit in zip(things, exhibits, strict=True):
+        assert np.abs(thing['points'] - exhibit.points).max() <= 0.0026
+        if thing['label'] != NEGATIVE and len(thing['points']) > 50:
+            box = thing['center'][None], thing['size'][None], np.array([thing['yaw']])
+            assert points_in_boxes(thing['points'], *box, 0.12).mean() > 0.9
+
+
+def test_two_processes_share_the_samples_of_a_run():
+    train = TrainConfig(batch_size=1, window_m=(25.6, 25.6))
+    first, second = (SceneBatches(train, CONFIG, [make_scene()], rank, 2) for rank in (0, 1))
+    alone = SceneBatches(train, CONFIG, [make_scene()])
+    assert torch.equal(first[3][0].point_features, alone[6][0].point_features)
+    assert torch.equal(second[3][0].point_features, alone[7][0].point_features)
 
 
 def test_thinned_scene_has_fewer_points_and_the_same_boxes():
@@ -197,11 +266,11 @@ def test_one_scene_is_learnt_in_seconds():
     )
     batch = make_batch([sample], grid, config)
     targets = stack_targets([scene], grid, (48, 320), config)
-    first, _ = total_loss(trainer.network(batch), targets, 0.4)
+    first, _ = total_loss(trainer.network(batch, targets.where), targets, 0.4)
     for step in range(60):
         trainer.step = step
         trainer._one_step(batch, targets)
-    last, _ = total_loss(trainer.network(batch), targets, 0.4)
+    last, _ = total_loss(trainer.network(batch, targets.where), targets, 0.4)
     assert last < 0.2 * first
     with torch.no_grad():
         found = decode_boxes(trainer.network.train()(batch), batch)[0]
@@ -225,6 +294,30 @@ def test_killed_run_resumes_where_it_was(tmp_path):
     second.run(lambda step, parts: None)
     for name, value in whole.average.items():
         assert torch.allclose(second.average[name].float(), value.float(), atol=1e-5), name
+
+
+def test_settled_statistics_are_those_of_the_real_scenes():
+    torch.manual_seed(0)
+    network = PerceptionNetwork(CONFIG)
+    weights = {name: p.clone() for name, p in network.named_parameters()}
+    scenes = [make_scene(), make_scene()]
+    settle_batch_norm(network, scenes, GRID)
+    assert all(torch.equal(weights[name], p) for name, p in network.named_parameters())
+    batch = make_batch([settle._inputs(scene) for scene in scenes], GRID, CONFIG)
+    points = network.pillars.linear(batch.point_features)
+    assert torch.allclose(network.pillars.norm.running_mean, points.mean(0), atol=1e-4)
+    with torch.no_grad():  # settled on just these scenes, evaluation answers as training did
+        settled = network.eval()(batch).heat_lidar
+        assert torch.allclose(settled, network.train()(batch).heat_lidar, atol=0.05)
+
+
+@needs_new_torch
+def test_a_run_ends_by_its_minutes(tmp_path):
+    scene = replace(make_scene(), pixels=make_scene().pixels[:32])
+    train = TrainConfig(minutes=0.01, batch_size=1, window_m=(12.8, 12.8), workers=0)
+    trainer = Trainer(train, tmp_path, [scene])
+    trainer.run(lambda step, parts: None)
+    assert 1 <= trainer.step < 200 and (tmp_path / 'weights.safetensors').exists()
 
 
 def test_rate_warms_up_and_falls():

@@ -61,8 +61,10 @@ def _facts(metadata):
     parts = [f'KITTI raw drives {", ".join(drives)}'] if drives else []
     if train.get('scenes'):
         parts.append('simulated scenes')
+    if train.get('galleries'):
+        parts.append('simulated things pasted into them')
     # Folders of one machine say nothing to another.
-    train |= {name: bool(train.get(name)) for name in ('data', 'scenes', 'start')}
+    train |= {name: bool(train.get(name)) for name in ('data', 'scenes', 'galleries', 'start')}
     return {
         'data': ' and '.join(parts) or 'unknown',
         'licence': STREET_LICENCE if drives else SIMULATED_LICENCE,

@@ -21,6 +21,7 @@ VERBS = {
     'check': ('check', 'say what is in a bag, what is missing, and whether it lines up'),
     'evaluate': ('evaluate', 'measure accuracy on a bag or folder with truth'),
     'predict': ('predict', 'write results for a folder of KITTI objects or signs'),
+    'explain': ('explain', 'show why the detections of a frame are there'),
     'train': ('train', 'train a network, or simulate the scenes to train on'),
     'export': ('export', 'make a release file from trained weights'),
     'bench': ('bench', 'measure the latency of each stage on this machine'),

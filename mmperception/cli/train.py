@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mmperception train CONFIG --out DIR`: train a network; resumes after any kill."""
 
+from dataclasses import replace
 import os
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def add_arguments(parser):
         help='only simulate scenes into the folder that the YAML names: first seed, how many, '
         '1 with images or 0 without',
     )
+    parser.add_argument(
+        '--make-galleries',
+        nargs=2,
+        type=int,
+        metavar=('FIRST', 'NUMBER'),
+        help='only simulate things for the paste into the folder that the YAML names',
+    )
 
 
 def run(args):
@@ -39,6 +47,8 @@ def run(args):
         if isinstance(train, SignTrainConfig):
             raise WrongUse('--make-scenes: a sign network is trained without scenes')
         return _make_scenes(train, *args.make_scenes)
+    if args.make_galleries:
+        return _make_galleries(train, *args.make_galleries)
     if (args.out / 'state.safetensors').exists() and not args.resume:
         raise ValueError(f'{args.out}: holds a run; add --resume or choose another folder')
     args.out.mkdir(parents=True, exist_ok=True)
@@ -47,9 +57,13 @@ def run(args):
     if train.threads:
         torch.set_num_threads(train.threads)
     root = train.data or os.environ.get('MMPERCEPTION_DATA', '')
+    train = replace(train, data=root)  # what a run saw decides its licence
     trainer = _trainer(train, args.out, root, device)
     if args.resume:
         trainer.resume()
+    if trainer.rank:
+        trainer.run(lambda step, parts: None)
+        return 0
     _train(trainer, args.out)
     print(f'weights: {(args.out / "weights.safetensors").resolve()}')
     return 0
@@ -85,6 +99,17 @@ def _make_scenes(train, first, number, camera):
     seeds = range(first, first + number)
     made = make_scenes(train.scenes, seeds, bool(camera), NetworkConfig(fusion=train.fusion))
     for _ in tqdm(made, total=number, unit='scene', disable=None):
+        pass
+    return 0
+
+
+def _make_galleries(train, first, number):
+    from mmperception.training.galleries import make_galleries
+
+    if not train.galleries:
+        raise ValueError('galleries: the YAML names no folder for simulated things')
+    made = make_galleries(train.galleries, range(first, first + number))
+    for _ in tqdm(made, total=number, unit='gallery', disable=None):
         pass
     return 0
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from mmperception.datatypes import CLASSES
 from mmperception.grid import centred_grid
 
-FUSION_KINDS = ('concat', 'attention')
+FUSION_KINDS = ('concat', 'conv', 'attention')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class NetworkConfig:
     z_min_m: float = -2.5
     z_max_m: float = 4.0
     pillar_channels: int = 32
-    bev_channels: tuple[int, ...] = (32, 64, 96)
+    bev_channels: tuple[int, ...] = (32, 64, 128)
     image_channels: tuple[int, ...] = (16, 32, 64, 96)
     feature_channels: int = 32
     image_width: int = 640

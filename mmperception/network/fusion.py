@@ -10,6 +10,8 @@ two CPU cores for nothing. Sampling at projected points: Vora et al., PointPaint
 learned offsets: Zhu et al., Deformable DETR, ICLR 2021; gate: trust of each pillar in the image.
 """
 
+from mmperception.network.blocks import conv_block
+from mmperception.network.lidar import scatter_sum
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -40,7 +42,8 @@ def project_pillars(points, matrices, size):
     is_seen : (P, S) bool
 
     """
-    homogeneous = points @ matrices[:, :, :3].transpose(1, 2) + matrices[:, None, :, 3]
+    with torch.autocast(points.device.type, enabled=False):  # bfloat16 would miss by pixels
+        homogeneous = points @ matrices[:, :, :3].transpose(1, 2) + matrices[:, None, :, 3]
     depth = homogeneous[..., 2]
     pixels = homogeneous[..., :2] / depth.clamp(min=0.1)[..., None]
     h, w = size
@@ -97,7 +100,9 @@ class CameraReader(nn.Module):
                     pillars[index], features[:, k], sample[index], where[index],
                     is_seen[index], motion[sample[index]],
                 )  # fmt: skip
-                evidence = evidence.index_add(0, index, found)
+                evidence = evidence.index_add(0, index, found.float())
+                if getattr(self, 'trace', None):
+                    self.trace[-1] |= {'camera': k, 'pillar': index}
         return evidence
 
     def _choose(self, is_in_view, batch):
@@ -139,6 +144,8 @@ class AttentionFusion(CameraReader):
         super().__init__(config)
         C, D = config.feature_channels, self.channels
         self.num_places = 1 + len(FIXED_HEIGHTS_M)
+        # A list while somebody wants to see where pillars look: `explain` sets it.
+        self.trace = None
         self.query = nn.Linear(D, D)
         self.key, self.value = nn.Linear(C, D), nn.Linear(C, D)
         self.offset = nn.Linear(D, 2 * self.num_places)
@@ -165,9 +172,43 @@ class AttentionFusion(CameraReader):
         weight = score.masked_fill(~visible[..., None], -1e4).softmax(dim=1)  # (P, 2S + 1, heads)
         found = (weight[..., None] * values.view(P, -1, heads, D // heads)).sum(1).reshape(P, D)
         gate = torch.sigmoid(self.gate(torch.cat((pillars, found), dim=1)))
+        if self.trace is not None:
+            self.trace.append({'places': places, 'weight': weight.mean(2), 'gate': gate.mean(1)})
         return gate * self.out(found)
+
+
+class ConvFusion(ConcatFusion):
+    """
+    A small fusion network: what pillars read is spread over their neighbours, then read back.
+
+    As in BEVFusion (Liang et al., NeurIPS 2022) two convolutions join both sensors, but at 0.8 m,
+    where the dense map is cheap, and only what in-view pillars gave enters it.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.spread = nn.Sequential(
+            conv_block(self.channels, self.channels), conv_block(self.channels, self.channels)
+        )
+
+    def forward(self, pillars, batch, features, motion):
+        evidence = super().forward(pillars, batch, features, motion)
+        is_seen = (evidence != 0).any(1, keepdim=True)
+        cells = _quarter_cells(batch.pillar_cell, batch.grid)
+        dense = scatter_sum(evidence, cells, batch.num_samples, batch.grid.coarser(4))
+        spread = self.spread(dense).permute(0, 2, 3, 1).flatten(0, 2)[cells]
+        # Zero where no camera sees the pillar, so that a missing camera stays exact.
+        return (evidence + spread) * is_seen
+
+
+def _quarter_cells(cells, grid):
+    """Return the flat cell of `grid.coarser(4)` of each pillar cell, samples stacked."""
+    column, row = cells % grid.num_x, cells // grid.num_x
+    return (row // 4) * (grid.num_x // 4) + column // 4
 
 
 def make_fusion(config):
     """Return the fusion that `config.fusion` names."""
-    return AttentionFusion(config) if config.fusion == 'attention' else ConcatFusion(config)
+    if config.fusion == 'attention':
+        return AttentionFusion(config)
+    return ConvFusion(config) if config.fusion == 'conv' else ConcatFusion(config)

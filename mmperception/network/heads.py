@@ -10,6 +10,7 @@ residual on the heat that starts at zero: images move classes, never box edges (
 from dataclasses import dataclass
 
 from mmperception.network.blocks import conv_block, upsample
+from mmperception.network.peaks import peak_cells
 import torch
 from torch import nn
 
@@ -19,6 +20,8 @@ BOX_CHANNELS = 10
 # Channels of the camera box map: centre offset column row (cells), log width height (cells) of the
 # image box, log depth (m), log length width height, sine and cosine of twice the angle of view.
 CAMERA_CHANNELS = 10
+# How far from its peak the middle of an object may lie, cells.
+MAX_STEP_CELLS = 6
 # Heat starts at this probability, so that the first steps are not spent on empty cells.
 HEAT_PRIOR_LOGIT = -4.6
 
@@ -29,8 +32,8 @@ class Heads:
     Raw network output.
 
     `heat_lidar`, `heat_fused` (B, classes, Y, X) logits and `box` (B, 10, Y, X) on the coarse
-    grid; `camera_heat` (B, K, classes, h, w) and `camera_box` (B, K, 10, h, w) at a quarter of
-    the network's image.
+    grid, zero but at peaks (in training: rows (T, 10) of the cells asked for); `camera_heat`
+    (B, K, classes, h, w) and `camera_box` (B, K, 10, h, w) at a quarter of the network's image.
     """
 
     heat_lidar: torch.Tensor
@@ -46,18 +49,58 @@ def _output(channels_in, channels_out):
     )
 
 
+class BoxHead(nn.Module):
+    """
+    Boxes at single cells from what lies around them: (T, 3) cells -> (T, 10) values.
+
+    Boxes are read at a few hundred cells only, so a wide layer there costs next to nothing, where
+    a convolution over the whole map would be the dearest of the network. Each cell sees 3x3 cells
+    of the fine map and 3x3 of the middle one, which reaches as far as a car.
+    """
+
+    def __init__(self, fine_channels, middle_channels, width=192):
+        super().__init__()
+        self.fine = nn.Linear(9 * fine_channels, width)
+        self.middle = nn.Linear(9 * middle_channels, width)
+        self.layers = nn.Sequential(
+            nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, BOX_CHANNELS)
+        )
+        # Which quarter of a middle cell the fine cell is.
+        self.quarter = nn.Embedding(4, width)
+
+    def forward(self, fine, middle, cells):
+        b, row, column = cells.unbind(1)
+        around = self.fine(_patches(fine, b, row, column))
+        around = around + self.middle(_patches(middle, b, row // 2, column // 2))
+        return self.layers(around + self.quarter(row % 2 * 2 + column % 2)).float()
+
+
+def _patches(maps, b, row, column):
+    """Return (T, 9 C): the 3x3 cells around each place, zero beyond the rim."""
+    rows = maps.permute(0, 2, 3, 1)  # (B, Y, X, C)
+    _, Y, X, _ = rows.shape
+    step = torch.arange(-1, 2, device=row.device)
+    around_row = (row[:, None] + step)[:, :, None].expand(-1, 3, 3)
+    around_column = (column[:, None] + step)[:, None, :].expand(-1, 3, 3)
+    is_inside = (around_row >= 0) & (around_row < Y) & (around_column >= 0) & (around_column < X)
+    found = rows[
+        b[:, None, None], around_row.clamp(0, Y - 1), around_column.clamp(0, X - 1)
+    ]  # (T, 3, 3, C)
+    return (found * is_inside[..., None]).flatten(1)
+
+
 class BevHead(nn.Module):
     """
-    LiDAR features and camera evidence on the coarse grid -> heat and boxes.
+    LiDAR features and camera evidence on the coarse grid -> heat, and boxes at its peaks.
 
     Evidence sits where points are, on the hull of an object, but the heat belongs to its middle:
     the join works at half the resolution, so that it reaches two metres.
     """
 
-    def __init__(self, channels, evidence_channels, num_classes):
+    def __init__(self, channels, middle_channels, evidence_channels, num_classes):
         super().__init__()
         self.heat = _output(channels, num_classes)
-        self.box = _output(channels, BOX_CHANNELS)
+        self.box = BoxHead(channels, middle_channels)
         self.join = nn.Sequential(
             conv_block(channels + evidence_channels, channels, 2), conv_block(channels, channels)
         )
@@ -66,13 +109,44 @@ class BevHead(nn.Module):
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
 
-    def forward(self, bev, evidence, has_evidence):
-        """`has_evidence` (B,) bool: without any camera the fused heat is the LiDAR's, exactly."""
-        heat = self.heat(bev)
-        joined = self.join(torch.cat((bev, evidence), dim=1))
-        residual = upsample(self.residual(joined))
-        fused = heat + residual * has_evidence[:, None, None, None]
-        return heat, fused, self.box(bev)
+    def forward(self, fine, middle, evidence, has_evidence, cells=None):
+        """
+        Return LiDAR heat, fused heat and the box map.
+
+        `has_evidence` (B,) bool: without any camera the fused heat is the LiDAR's, exactly.
+        Boxes are (T, 10) rows for `cells` (T, 3); without cells a map (B, 10, Y, X) that is
+        zero but at the peaks of the fused heat.
+        """
+        heat = fused = self.heat(fine)
+        if has_evidence.any():
+            joined = self.join(torch.cat((fine, evidence), dim=1))
+            residual = upsample(self.residual(joined))
+            fused = heat + residual * has_evidence[:, None, None, None]
+        if cells is not None:
+            return heat, fused, self.box(fine, middle, cells)
+        cells = peak_cells(fused)
+        B, _, Y, X = heat.shape
+        b, row, column = cells.unbind(1)
+        box = torch.zeros(B, Y, X, BOX_CHANNELS, device=heat.device)
+        box = box.index_put((b, row, column), self._boxes(fine, middle, cells))
+        return heat, fused, box.permute(0, 3, 1, 2)
+
+    def _boxes(self, fine, middle, cells):
+        """
+        Ask twice: at the peak, and at the cell where the first answer puts the middle.
+
+        Peaks lean towards the visible side of an object; boxes are learned about its middle.
+        Offsets stay relative to the peak.
+        """
+        _, _, Y, X = fine.shape
+        first = self.box(fine, middle, cells)
+        steps = first[:, :2].clamp(-MAX_STEP_CELLS, MAX_STEP_CELLS).round().long()  # x, y
+        column = (cells[:, 2] + steps[:, 0]).clamp(0, X - 1)
+        row = (cells[:, 1] + steps[:, 1]).clamp(0, Y - 1)
+        moved = torch.stack((cells[:, 0], row, column), dim=1)
+        second = self.box(fine, middle, moved)
+        gap = torch.stack((column - cells[:, 2], row - cells[:, 1]), dim=1)
+        return torch.cat((second[:, :2] + gap, second[:, 2:]), dim=1)
 
 
 class CameraHead(nn.Module):

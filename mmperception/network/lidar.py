@@ -26,7 +26,8 @@ class PillarEncoder(nn.Module):
         P, C = len(batch.pillar_cell), self.linear.out_features
         if len(batch.point_features) < 2:  # batch norm cannot estimate from fewer
             return torch.zeros(P, C, device=batch.point_features.device)
-        points = F.relu(self.norm(self.linear(batch.point_features)))  # (N, C)
+        with torch.autocast(batch.point_features.device.type, enabled=False):  # heights to the mm
+            points = F.relu(self.norm(self.linear(batch.point_features)))  # (N, C)
         index = batch.point_pillar[:, None].expand(-1, C)
         # ReLU makes every value at least 0, so 0 is the neutral start of the maximum.
         return points.new_zeros(P, C).scatter_reduce(0, index, points, 'amax')
@@ -71,12 +72,15 @@ def scatter_sum(values, cells, num_samples, grid):
 
 
 class BevBackbone(nn.Module):
-    """Three scales, merged at the finest: (B, C, Y, X) -> (B, C, Y, X), C = channels[0]."""
+    """
+    Three scales, merged downwards: (B, C, Y, X) -> fine (B, C1, Y, X), middle (B, C2, Y/2, X/2).
+
+    The finest scale costs four times the next: it has one convolution only, after the merge.
+    """
 
     def __init__(self, channels):
         super().__init__()
         c1, c2, c3 = channels
-        self.scale1 = conv_block(c1, c1)
         self.scale2 = nn.Sequential(conv_block(c1, c2, 2), *(conv_block(c2, c2) for _ in '123'))
         self.scale3 = nn.Sequential(conv_block(c2, c3, 2), *(conv_block(c3, c3) for _ in '1234'))
         self.lateral2 = nn.Conv2d(c2, c1, 1, bias=False)
@@ -85,8 +89,7 @@ class BevBackbone(nn.Module):
         self.merge1 = conv_block(c1, c1)
 
     def forward(self, bev):
-        first = self.scale1(bev)
-        second = self.scale2(first)
+        second = self.scale2(bev)
         third = self.scale3(second)
         second = self.merge2(second + upsample(self.lateral3(third)))
-        return self.merge1(first + upsample(self.lateral2(second)))
+        return self.merge1(bev + upsample(self.lateral2(second))), second

@@ -40,18 +40,24 @@ class PerceptionNetwork(nn.Module):
         self.trunk = ImageTrunk(config.image_channels, config.feature_channels)
         self.motion = MotionEncoder(config.pillar_channels)
         self.fusion = make_fusion(config)
-        self.bev_head = BevHead(channels, config.pillar_channels, num_classes)
+        self.bev_head = BevHead(
+            channels, config.bev_channels[1], config.pillar_channels, num_classes
+        )
         self.camera_head = CameraHead(config.feature_channels, num_classes)
 
-    def forward(self, batch):
-        """Run the network on a `Batch`, on the device of the weights; return its `Heads`."""
+    def forward(self, batch, cells=None):
+        """
+        Run the network on a `Batch`, on the device of the weights; return its `Heads`.
+
+        Boxes are given at `cells` (T, 3) of sample, row, column; at the heat's peaks when None.
+        """
         features, camera_heat, camera_box = self._cameras(batch)  # (B, K, C, h / 4, w / 4)
         pillars = self.pillars(batch)  # (P, C)
         dense = self.stem(pillars, batch.pillar_cell, batch.num_samples, batch.grid)
-        bev = self.backbone(dense)
-        evidence = self._evidence(pillars, batch, features)
+        fine, middle = self.backbone(dense)
         has_evidence = batch.image_mask.any(1)
-        heat_lidar, heat_fused, box = self.bev_head(bev, evidence, has_evidence)
+        evidence = self._evidence(pillars, batch, features) if has_evidence.any() else None
+        heat_lidar, heat_fused, box = self.bev_head(fine, middle, evidence, has_evidence, cells)
         return Heads(
             heat_lidar=heat_lidar,
             heat_fused=heat_fused,
@@ -89,6 +95,8 @@ def fold_batch_norm(network):
     its own after every convolution.
     """
     folded = fold_conv_norms(network)
+    for part in (folded.trunk, folded.backbone, folded.bev_head, folded.camera_head):
+        part.to(memory_format=torch.channels_last)
     encoder = folded.pillars
     encoder.linear, encoder.norm = fuse_linear_bn_eval(encoder.linear, encoder.norm), nn.Identity()
     return folded

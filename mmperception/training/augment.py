@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Augmentation of scenes: turn, mirror, scale, thin out, paste, dim.
+Augmentation of scenes: turn, mirror, scale, thin out, dim; see paste.py for objects.
 
 Points, boxes and projection move together: the image stays as taken, and `pixel_from_base` is
 multiplied by the inverse, so that LiDAR-side turns and mirrors are free (Wang et al., MoCa,
-2020). The labelled view cone turns along, so that it visits every direction. Object paste after
-Yan et al., SECOND, 2018, with what the pasted object hides removed.
+2020). The labelled view cone turns along, so that it visits every direction.
 """
 
 from dataclasses import replace
 
-from mmperception.geometry import points_in_boxes
-from mmperception.training.scenes import IGNORED
+from mmperception.geometry import rotation_about, transform_from
+from mmperception.training.scenes import SENSOR_M
 import numpy as np
 
-# Angular cell in which a pasted object hides what is behind it: about the LiDAR's resolution.
-SHADOW_CELL_RAD = np.radians(0.4)
+# Pixels from metres about the sensor of a camera beside it, 640 pixels and 82 degrees across.
+FORWARD_VIEW = np.array([[320.0, -370.0, 0, 0], [96, 0, -370, 0], [1, 0, 0, 0]])
 
 
 def turn_scene(scene, rng, quadrant):
@@ -36,7 +35,7 @@ def turn_scene(scene, rng, quadrant):
     Scene
 
     """
-    angle = quadrant * np.pi / 2 + rng.uniform(-0.35, 0.35)
+    angle = quadrant * np.pi / 2 + rng.uniform(-0.5, 0.5)
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     scale = rng.uniform(0.95, 1.05)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -88,121 +87,24 @@ def change_light(scene, rng):
     return replace(scene, pixels=pixels)
 
 
-def cut_objects(scene, min_points=10):
+def look_aside(scene, rng):
     """
-    Take labelled objects out of a scene, for pasting into others.
+    Turn a scene that is labelled all around, so that any part of it lies ahead, and crop it.
 
-    Returns
-    -------
-    list of dict
-        `points`, `intensity`, `ring`, `center`, `size`, `yaw`, `label` of one object each.
-
+    What lies ahead is then the labelled view, as in a real scene; the camera looks elsewhere.
     """
-    inside = points_in_boxes(scene.points, scene.center, scene.size, scene.yaw, 0.05)
-    objects = []
-    for m in np.flatnonzero((scene.label != IGNORED) & (inside.sum(1) >= min_points)):
-        objects.append(
-            {
-                'points': scene.points[inside[m]],
-                'intensity': scene.intensity[inside[m]],
-                'ring': scene.ring[inside[m]],
-                'center': scene.center[m],
-                'size': scene.size[m],
-                'yaw': scene.yaw[m],
-                'label': scene.label[m],
-            }
-        )
-    return objects
-
-
-def paste_objects(scene, objects, rng):
-    """
-    Put objects into a scene at their own range, turned about the sensor.
-
-    The range is kept because the density of the points belongs to it; the height follows the
-    scene's ground. What lies behind a pasted object is removed, and an object that would touch
-    another or stand behind one is left out. The caller masks the camera: it saw nothing of this.
-    """
-    for found in objects:
-        scene = _paste(scene, found, rng)
-    inside = points_in_boxes(scene.points, scene.center, scene.size, scene.yaw)
-    return replace(scene, num_points=inside.sum(1).astype(np.int64))
-
-
-def _paste(scene, found, rng):
-    angle = _free_direction(scene, found, rng)
-    if angle is None:
-        return scene
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
-    points, center = found['points'] @ turn.T, turn @ found['center']
-    ground = _ground_below(scene, center)
-    if ground is None:
-        return scene
-    lift = np.float32(ground - (center[2] - found['size'][2] / 2))
-    if abs(lift) > 0.6:  # a slope: the sensor would see the object from another height
-        return scene
-    points, center = points + (0, 0, lift), center + (0, 0, lift)
-    kept = ~_hidden(scene.points, points)
-    kept &= ~points_in_boxes(
-        scene.points, center[None], found['size'][None], np.array([found['yaw'] + angle]), 0.1
-    )[0]
-    merged = np.concatenate((scene.points[kept], points.astype(np.float32)))
-    return replace(
+    angle = rng.uniform(-np.pi, np.pi)
+    turn = rotation_about(np.array([0.0, 0.0, 1.0]), angle)[:3, :3].astype(np.float32)
+    turned = replace(
         scene,
-        points=merged,
-        intensity=np.concatenate((scene.intensity[kept], found['intensity'])),
-        ring=np.concatenate((scene.ring[kept], found['ring'])),
-        center=np.concatenate((scene.center, center[None].astype(np.float32))),
-        size=np.concatenate((scene.size, found['size'][None])),
-        yaw=np.append(scene.yaw, np.float32(found['yaw'] + angle)),
-        label=np.append(scene.label, found['label']),
-        num_points=np.append(scene.num_points, len(points)),
+        points=(scene.points - SENSOR_M) @ turn.T + SENSOR_M,
+        center=(scene.center - SENSOR_M) @ turn.T + SENSOR_M,
+        yaw=(scene.yaw + angle).astype(np.float32),
+        pixels=np.zeros((0, 0, 3), np.uint8),
+        pixel_from_base=FORWARD_VIEW @ transform_from(-SENSOR_M),
+        view_size=np.array([192, 640], np.int64),
     )
-
-
-def _free_direction(scene, found, rng):
-    """Return a turn that puts the object into the labelled view, clear of other boxes."""
-    x, y = found['center'][:2]
-    radius = 0.5 * np.hypot(*found['size'][:2]) + 0.5
-    others = 0.5 * np.hypot(scene.size[:, 0], scene.size[:, 1])
-    for _ in range(8):
-        if scene.view_size.any():
-            angle = rng.uniform(-0.6, 0.6) - np.arctan2(y, x)
-        else:
-            angle = rng.uniform(-np.pi, np.pi)
-        cos, sin = np.cos(angle), np.sin(angle)
-        where = np.array([cos * x - sin * y, sin * x + cos * y])
-        if (np.hypot(*(scene.center[:, :2] - where).T) > others + radius).all():
-            return angle
-    return None
-
-
-def _ground_below(scene, center):
-    """Height of the ground around a place, or None where it is not seen."""
-    near = np.abs(scene.points[:, :2] - center[:2]).max(1) < 1.5
-    if near.sum() < 3:
-        return None
-    return np.percentile(scene.points[near, 2], 10)
-
-
-def _hidden(points, pasted):
-    """Return (N,) bool: points in the pasted object's angular cells, behind it."""
-    sensor = np.array([0.0, 0.0, 1.7], np.float32)
-    column, row, distance = _angles(points - sensor)
-    column_p, row_p, distance_p = _angles(pasted - sensor)
-    columns = int(round(2 * np.pi / SHADOW_CELL_RAD)) + 1
-    nearest = np.full(columns * 400, np.inf, np.float32)
-    np.minimum.at(nearest, row_p * columns + column_p, distance_p)
-    return nearest[row * columns + column] < distance - 0.3
-
-
-def _angles(rays):
-    distance = np.linalg.norm(rays, axis=1)
-    azimuth = np.arctan2(rays[:, 1], rays[:, 0]) + np.pi
-    elevation = np.arcsin(np.clip(rays[:, 2] / np.maximum(distance, 1e-3), -1, 1)) + np.pi / 4
-    row = np.clip(elevation / SHADOW_CELL_RAD, 0, 399).astype(np.int64)
-    return (azimuth / SHADOW_CELL_RAD).astype(np.int64), row, distance
+    return crop_to_view(turned)
 
 
 def crop_to_view(scene, margin_rad=0.2):

@@ -22,11 +22,15 @@ class TrainConfig:
         Training drives by number; drive 0005 is refused.
     scenes : str
         Folder of simulated scenes, made by `mmperception train --make-scenes`.
+    galleries : str
+        Folder of simulated single things for the paste, made by `--make-galleries`.
     real_share : float
         Share of real samples in a batch when there are any.
     start : str
         Weights file to start from; empty: random weights.
     steps, batch_size : int
+    minutes : float
+        The run ends, and the rate falls to its end, after so long; 0: by steps alone.
     learning_rate, weight_decay : float
     seed : int
     window_m : list of float
@@ -44,14 +48,16 @@ class TrainConfig:
     data: str = ''
     drives: tuple[str, ...] = ('0009', '0048', '0052', '0060')
     scenes: str = ''
+    galleries: str = ''
     real_share: float = 0.5
     start: str = ''
     steps: int = 6000
+    minutes: float = 0.0
     batch_size: int = 4
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 0
-    window_m: tuple[float, ...] = (51.2, 76.8)
+    window_m: tuple[float, ...] = (51.2, 64.0)
     workers: int = 1
     bfloat16: bool = False
     threads: int = 0

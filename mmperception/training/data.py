@@ -16,11 +16,12 @@ from mmperception.tensors import CameraInput, Inputs, make_batch
 from mmperception.training.augment import (
     change_light,
     crop_to_view,
-    cut_objects,
-    paste_objects,
+    look_aside,
     thin_points,
     turn_scene,
 )
+from mmperception.training.galleries import load_gallery
+from mmperception.training.paste import about_sensor, cut_objects, paste_objects
 from mmperception.training.scenes import load_scene, scene_from_sample
 from mmperception.training.targets import stack_targets
 import numpy as np
@@ -28,7 +29,13 @@ import torch
 
 # Pixels of the rectified image in whose view the drives are labelled.
 LABELLED_VIEW = (1242, 375)
-CAMERA_DROP, MOTION_DROP, INTENSITY_DROP, PASTE = 0.3, 0.3, 0.5, 0.5
+CAMERA_DROP, MOTION_DROP, INTENSITY_DROP, PASTE = 0.3, 0.3, 0.5, 0.9
+# Share of the batches in which images are looked at: they cost half as much again, the boxes do
+# not depend on them, and what is pasted is in no image.
+CAMERA_BATCHES = 0.25
+# Directions of the window: most of what users and benchmarks look at lies ahead.
+QUADRANT_SHARES = (0.55, 0.15, 0.15, 0.15)
+MAX_CUT_OBJECTS, GALLERY_OBJECTS = 5, (5, 13)
 
 
 def real_scenes(root, drives, config):
@@ -62,22 +69,25 @@ def real_scenes(root, drives, config):
 
 
 class SceneBatches(torch.utils.data.Dataset):
-    """Item i is the i-th batch of a run: (Batch, Targets)."""
+    """Item i is the batch of step i of one of several processes: (Batch, Targets)."""
 
-    def __init__(self, train, network, real):
+    def __init__(self, train, network, real, rank=0, num_processes=1):
         self.train, self.network, self.real = train, network, real
+        self.rank, self.num_processes = rank, num_processes
         self.simulated = sorted(Path(train.scenes).glob('*.npz')) if train.scenes else []
         if not self.real and not self.simulated:
             raise ValueError('training: neither real drives (data) nor simulated scenes (scenes)')
-        self.objects = [found for scene in real for found in cut_objects(scene)]
+        self.galleries = sorted(Path(train.galleries).glob('*.npz')) if train.galleries else []
+        self.objects = [about_sensor(found) for scene in real for found in cut_objects(scene)]
 
     def __len__(self):
         return self.train.steps
 
     def __getitem__(self, index):
-        rng = np.random.default_rng((self.train.seed, index))
-        quadrant = int(rng.integers(4))
-        scenes = [self._scene(rng, quadrant) for _ in range(self.train.batch_size)]
+        rng = np.random.default_rng((self.train.seed, index * self.num_processes + self.rank))
+        quadrant = int(rng.choice(4, p=QUADRANT_SHARES))
+        with_camera = bool(rng.random() < CAMERA_BATCHES)
+        scenes = [self._scene(rng, quadrant, with_camera) for _ in range(self.train.batch_size)]
         grid = self.window(quadrant)
         batch = make_batch([_inputs(s, rng) for s in scenes], grid, self.network)
         shape = batch.images.shape[-2:] if batch.images.shape[1] else (0, 0)
@@ -99,30 +109,33 @@ class SceneBatches(torch.utils.data.Dataset):
             num_y=round(size[1] / cell_m),
         )
 
-    def _scene(self, rng, quadrant):
+    def _scene(self, rng, quadrant, with_camera):
         is_real = bool(self.real) and (not self.simulated or rng.random() < self.train.real_share)
         if is_real:
             scene = self.real[rng.integers(len(self.real))]
         else:
             scene = load_scene(self.simulated[rng.integers(len(self.simulated))])
-        if rng.random() < PASTE:
-            scene = self._paste(scene, rng)
-        if rng.random() < CAMERA_DROP:
+        if not with_camera:
+            scene = without_camera(scene) if is_real else look_aside(scene, rng)
+            if rng.random() < PASTE:
+                scene = paste_objects(scene, self._objects(rng, is_real), rng)
+        elif rng.random() < CAMERA_DROP:
             scene = without_camera(scene)
         scene = change_light(thin_points(scene, rng), rng)
         return turn_scene(scene, rng, quadrant)
 
-    def _paste(self, scene, rng):
-        """Add objects; the camera did not see them, so it is masked."""
+    def _objects(self, rng, is_real):
+        """Draw what to paste: objects cut from real sweeps, and things from a gallery."""
         objects = []
-        if self.objects:
-            objects = [self.objects[i] for i in rng.integers(0, len(self.objects), 8)]
-        if self.simulated:
-            other = load_scene(self.simulated[rng.integers(len(self.simulated))])
-            small = [found for found in cut_objects(other) if found['label'] > 0]
-            objects += small[:6]
-        pasted = paste_objects(scene, objects, rng)
-        return without_camera(pasted)
+        if self.objects and is_real:
+            chosen = rng.integers(0, len(self.objects), rng.integers(MAX_CUT_OBJECTS + 1))
+            objects = [self.objects[i] for i in chosen]
+        if self.galleries:
+            things = load_gallery(self.galleries[rng.integers(len(self.galleries))])
+            number = int(rng.integers(*GALLERY_OBJECTS))
+            order = rng.permutation(len(things))[:number]
+            objects += [things[i] for i in order]
+        return objects
 
 
 def without_camera(scene):

@@ -3,13 +3,15 @@
 The training loop: AdamW, one-cycle rate, moving average of the weights, resumable.
 
 State is written every two minutes as safetensors and JSON, whole or not at all; samples are a
-function of (seed, step), so a resumed run sees what the unbroken one would have seen.
+function of (seed, step), so a resumed run sees what the unbroken one would have seen. Started by
+`torchrun`, each process takes its own batches and the gradients are averaged.
 """
 
 from dataclasses import asdict
 import json
 import logging
 import math
+import os
 from pathlib import Path
 import time
 
@@ -18,6 +20,7 @@ from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.training.data import SceneBatches
 from mmperception.training.losses import total_loss
+from mmperception.training.settle import settle_batch_norm
 import torch
 
 logger = logging.getLogger(__name__)
@@ -27,6 +30,14 @@ EMA_EVERY, EMA_DECAY = 4, 0.98
 CLIP_NORM = 10.0
 # Its fused optimiser is the first that is as fast on a CPU; nodes and evaluation run from 2.1 on.
 OLDEST_TORCH = (2, 11)
+
+
+def join_processes(device):
+    """Return (rank, number of processes); joins those that torchrun started."""
+    size = int(os.environ.get('WORLD_SIZE', '1'))
+    if size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    return int(os.environ.get('RANK', '0')), size
 
 
 def check_torch():
@@ -41,6 +52,8 @@ class Trainer:
 
     def __init__(self, train, out, real, device='cpu'):
         check_torch()
+        device = torch.device(device)
+        rank, size = join_processes(device)
         self.config = NetworkConfig(fusion=train.fusion)
         torch.manual_seed(train.seed)
         network = PerceptionNetwork(self.config)
@@ -48,11 +61,13 @@ class Trainer:
             network.load_state_dict(load_network(train.start)[0].state_dict())
         network.trunk.to(memory_format=torch.channels_last)
         network.backbone.to(memory_format=torch.channels_last)
-        self.assemble(train, out, network, SceneBatches(train, self.config, real), device)
+        batches = SceneBatches(train, self.config, real, rank, size)
+        self.assemble(train, out, network, batches, device)
 
     def assemble(self, train, out, network, batches, device):
         """Set up everything that does not depend on what is trained."""
         self.train, self.out, self.device = train, Path(out), torch.device(device)
+        self.rank, self.num_processes = join_processes(self.device)
         self.network = network.to(self.device)
         self.average = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
@@ -62,7 +77,8 @@ class Trainer:
             fused=True,
         )
         self.batches = batches
-        self.step = 0
+        self.step, self.elapsed_s = 0, 0.0
+        self._begun_s = time.monotonic()
 
     def run(self, on_step):
         """
@@ -75,6 +91,7 @@ class Trainer:
 
         """
         saved = time.monotonic()
+        self._begun_s = saved - self.elapsed_s
         loader = torch.utils.data.DataLoader(
             torch.utils.data.Subset(self.batches, range(self.step, self.train.steps)),
             batch_size=None,
@@ -83,21 +100,31 @@ class Trainer:
         for batch, targets in loader:
             on_step(self.step, self._one_step(batch, targets))
             self.step += 1
+            if self.progress >= 1:
+                break
             if time.monotonic() - saved > SAVE_EVERY_S:
                 self.save()
                 saved = time.monotonic()
         self.save()
-        self.write_weights(self.out / 'weights.safetensors')
+        if not self.rank:
+            self.write_weights(self.out / 'weights.safetensors')
+
+    @property
+    def progress(self):
+        """Share of the run that is over, 0..1: by steps or, when set, by minutes."""
+        by_time = self.elapsed_s / (60 * self.train.minutes) if self.train.minutes else 0.0
+        return max(self.step / self.train.steps, by_time)
 
     def _one_step(self, batch, targets):
         for group in self.optimizer.param_groups:
-            group['lr'] = self.train.learning_rate * rate(self.step / self.train.steps)
+            group['lr'] = self.train.learning_rate * rate(self.progress)
         self.network.train()
         loss, parts = self.one_loss(batch, targets)
         if not math.isfinite(loss.item()):
             raise ValueError(f'training: the loss is not finite at step {self.step}: {parts}')
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP_NORM)
         self.optimizer.step()
         self._update_average()
@@ -106,12 +133,31 @@ class Trainer:
     def one_loss(self, batch, targets):
         """Return the loss of one batch and its parts."""
         device_type, is_half = self.device.type, self.train.bfloat16
-        with torch.autocast(device_type, torch.bfloat16, enabled=is_half):
-            heads = self.network(batch.to(self.device))
         targets = type(targets)(
             **{name: getattr(targets, name).to(self.device) for name in targets.__slots__}
         )
+        with torch.autocast(device_type, torch.bfloat16, enabled=is_half):
+            heads = self.network(batch.to(self.device), targets.where)
         return total_loss(heads, targets, batch.grid.cell_m * 2)
+
+    @torch.no_grad()
+    def _average_gradients(self):
+        """Mean over processes; a path that one of them did not use counts as zero there."""
+        clock_s = time.monotonic() - self._begun_s
+        if self.num_processes == 1:
+            self.elapsed_s = clock_s
+            return
+        parameters = list(self.network.parameters())
+        flat = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
+            # The clock is the first one's: all must agree on the rate, and on when to end.
+            + [torch.tensor([0.0 if self.rank else clock_s], device=self.device)]
+        )
+        torch.distributed.all_reduce(flat)
+        self.elapsed_s = float(flat[-1])
+        flat = flat[:-1] / self.num_processes
+        for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = part.view_as(p)
 
     @torch.no_grad()
     def _update_average(self):
@@ -128,12 +174,15 @@ class Trainer:
             self.average[name].copy_(state[name])
 
     def save(self):
-        """Write everything that a resumed run needs."""
+        """Write everything that a resumed run needs; the first process does it for all."""
+        if self.rank:
+            return
         state = {f'network.{n}': t for n, t in self.network.state_dict().items()}
         state |= {f'average.{n}': t for n, t in self.average.items()}
         for i, values in self.optimizer.state_dict()['state'].items():
             state |= {f'optimizer.{i}.{n}': t for n, t in values.items()}
-        metadata = {'step': str(self.step), 'train': json.dumps(asdict(self.train))}
+        metadata = {'step': str(self.step), 'elapsed_s': str(self.elapsed_s)}
+        metadata |= {'train': json.dumps(asdict(self.train))}
         save_tensors(self.out / 'state.safetensors', state, metadata)
 
     def resume(self):
@@ -148,11 +197,16 @@ class Trainer:
         """
         tensors, metadata = read_tensors(self.out / 'state.safetensors')
         settings = json.loads(metadata['train'])
-        if settings | {'workers': 0, 'threads': 0} != json.loads(
-            json.dumps(asdict(self.train) | {'workers': 0, 'threads': 0})
-        ):
+        free = {
+            'workers': 0,
+            'threads': 0,
+            'steps': 0,
+            'minutes': 0,
+        }  # these may change on the way
+        if {**settings, **free} != json.loads(json.dumps(asdict(self.train) | free)):
             raise ValueError(f'{self.out}: its state was trained with other settings')
         self.step = int(metadata['step'])
+        self.elapsed_s = float(metadata.get('elapsed_s', 0.0))
         parts = {'network': {}, 'average': {}, 'optimizer': {}}
         for name, value in tensors.items():
             group, key = name.split('.', 1)
@@ -165,7 +219,8 @@ class Trainer:
         """Write the averaged network, with what it was trained on."""
         network = PerceptionNetwork(self.config)
         network.load_state_dict({n: t.cpu() for n, t in self.average.items()})
-        samples = self.step * self.train.batch_size
+        settle_batch_norm(network, self.batches.real, self.batches.window(0))
+        samples = self.step * self.train.batch_size * self.num_processes
         facts = {'samples': str(samples), 'train': json.dumps(asdict(self.train)), **metadata}
         save_network(path, network, facts)
 

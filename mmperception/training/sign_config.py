@@ -32,6 +32,8 @@ class SignTrainConfig:
     crop_px : int
         Side of the detector's training crops, a multiple of 16.
     steps, batch_size : int
+    minutes : float
+        The run ends, and the rate falls to its end, after so long; 0: by steps alone.
     learning_rate, weight_decay : float
     seed : int
     workers : int
@@ -52,6 +54,7 @@ class SignTrainConfig:
     start: str = ''
     crop_px: int = 256
     steps: int = 4000
+    minutes: float = 0.0
     batch_size: int = 16
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2

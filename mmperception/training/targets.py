@@ -56,7 +56,10 @@ def bev_targets(scene, grid, num_classes):
     cells, values = [np.zeros((0, 2), np.int64)], [np.zeros((0, BOX_CHANNELS), np.float32)]
     for m in range(len(scene.center)):
         cx, cy = scene.center[m, :2]
-        inside = _footprint(scene, m, x, y)
+        rows, columns = _window(scene, m, grid)
+        near_x, near_y = x[columns], y[rows]
+        inside = np.zeros((grid.num_y, grid.num_x), bool)
+        inside[rows, columns] = _footprint(scene, m, near_x, near_y)
         if scene.label[m] == IGNORED or scene.num_points[m] < MIN_POINTS:
             mask[:, inside] = False
             continue
@@ -68,13 +71,23 @@ def bev_targets(scene, grid, num_classes):
             continue
         label = scene.label[m]
         spread = 2 * HEAT_SIGMA_M[label] ** 2
-        blob = np.exp(-((x[None] - cx) ** 2 + (y[:, None] - cy) ** 2) / spread)
-        blob[int(row), int(column)] = 1.0
-        np.maximum(heat[label], blob, out=heat[label])
+        blob = np.exp(-((near_x[None] - cx) ** 2 + (near_y[:, None] - cy) ** 2) / spread)
+        around = heat[label, rows, columns]
+        np.maximum(around, blob, out=around)
+        heat[label, int(row), int(column)] = 1.0
         near = _neighbours(int(row), int(column), inside)
         cells.append(near)
         values.append(_box_values(scene, m, near, grid))
     return heat, mask, np.concatenate(cells), np.concatenate(values)
+
+
+def _window(scene, m, grid):
+    """Return slices of rows and columns that hold box m and its heat."""
+    reach = 0.5 * np.hypot(*scene.size[m, :2]) + 2.0
+    low = (scene.center[m, :2] - reach - (grid.x_min_m, grid.y_min_m)) / grid.cell_m
+    high = (scene.center[m, :2] + reach - (grid.x_min_m, grid.y_min_m)) / grid.cell_m
+    low, high = np.clip(np.floor(low), 0, None).astype(int), np.ceil(high).astype(int) + 1
+    return slice(low[1], max(high[1], 0)), slice(low[0], max(high[0], 0))
 
 
 def _labelled(scene, x, y):

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Peaks of heat maps: where the box head answers and where the decoder reads.
+
+Local maxima by a 3x3 maximum, as in Objects as Points (Zhou et al., 2019). In one place, so that
+the network computes boxes exactly at the cells that `decode.py` asks for.
+"""
+
+import torch
+import torch.nn.functional as F
+
+# The decoder looks at the strongest peaks only; the box head answers at these.
+MAX_PEAKS = 300
+
+
+def find_peaks(heat, limit):
+    """
+    Return the strongest local maxima of probabilities (C, Y, X).
+
+    Returns
+    -------
+    score, label, row, column : (n,) tensors, best first, n <= limit
+
+    """
+    is_peak = F.max_pool2d(heat[None], 3, 1, 1)[0] == heat
+    score = (heat * is_peak).flatten()
+    score, index = torch.topk(score, min(limit, score.numel()))
+    kept = score > 1e-3
+    score, index = score[kept], index[kept]
+    C, Y, X = heat.shape
+    return score, index // (Y * X), index // X % Y, index % X
+
+
+def peak_cells(heat_logits):
+    """Return (T, 3) int64 sample, row, column: the peaks of each sample of (B, C, Y, X)."""
+    cells = []
+    for b, logits in enumerate(heat_logits):
+        _, _, row, column = find_peaks(torch.sigmoid(logits.float()), MAX_PEAKS)
+        cells.append(torch.stack((torch.full_like(row, b), row, column), dim=1))
+    return torch.cat(cells)
