@@ -16,7 +16,7 @@ def add_arguments(parser):
     """Declare the options."""
     parser.add_argument(
         'path', type=Path, help='bag, KITTI drive or object folder, GTSDB or GTSRB folder; '
-        'path-cost: or simulated'
+        'path-cost and signs: or simulated'
     )  # fmt: skip
     parser.add_argument('--suite', choices=SUITES, help='boxes of a network (accuracy), the cost '
                         'grid of geometry alone, signs, boxes under degraded sensors, or '
@@ -39,6 +39,10 @@ def run(args):
     if args.suite == PATH_COST and args.path == SIMULATED and not args.path.exists():
         metrics = suites.simulated_path_cost(args.drives, args.seconds, config_of(args))
         return _report(args, PATH_COST, 'none', metrics)
+    if args.suite == SIGNS and args.path == SIMULATED and not args.path.exists():
+        from mmperception.cli.signs import evaluate_simulated
+
+        return _report(args, SIGNS, 'signs', evaluate_simulated(args))
     kind = layout.layout_of(args.path)
     suite = args.suite or (SIGNS if kind in (layout.GTSDB, layout.GTSRB) else ACCURACY)
     if suite == SIGNS:

@@ -89,6 +89,23 @@ def evaluate_signs(path, kind, config, truth=None):
     )
 
 
+def evaluate_simulated(args):
+    """Return the figures of simulated drives, whose plates are known."""
+    from mmperception.cli.suites import FIRST_SEED
+    from mmperception.evaluation.sign_truth import judge_signs, sighting_metrics
+    from mmperception.pipeline import choose_device
+    from mmperception.sign_weights import load_sign_reader
+
+    if args.drives < 1 or not args.seconds > 0:
+        raise WrongUse('--drives and --seconds must be positive')
+    config = sign_config_of(args)
+    seeds = range(FIRST_SEED, FIRST_SEED + args.drives)
+    reader, sightings = load_sign_reader(config, choose_device(config.device)), []
+    for seed in tqdm(seeds, unit='drive', disable=None):
+        sightings += judge_signs(seed, args.seconds, reader, config.signs)
+    return sighting_metrics(sightings)
+
+
 def _evaluate_drive(path, config, truth):
     from mmperception.datasets.kitti import KittiDrive
     from mmperception.evaluation.sign_drives import drive_metrics, follow_signs, read_sign_truth

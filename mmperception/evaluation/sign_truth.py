@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Signs of simulated drives, whose plates are known: found, read, and how far off they are placed.
+
+A plate counts while the whole of it is in the image, at least 16 px wide, within 5 to 40 m;
+hidden ones too. Positions are those of one image, before tracking.
+"""
+
+from dataclasses import dataclass
+
+from mmperception.evaluation.metrics import Metric
+from mmperception.geometry import apply, invert, project
+from mmperception.sign_range import LIDAR, place_sign, SweepPoints
+from mmperception.signs import box_ious
+from mmperception.simulation import materials
+from mmperception.simulation.drive import SimulatedDrive
+import numpy as np
+
+MIN_WIDTH_PX, RANGE_M, JUDGED_RANGE_M = 16.0, (5.0, 40.0), (12.0, 25.0)
+MIN_IOU, SAME_PLATE_M = 0.5, 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """One plate in one image; without `source` it was not found."""
+
+    range_m: float
+    source: str = ''
+    error_m: float = 0.0
+    is_read: bool = False
+
+
+def plates_of(street):
+    """Return (class, (K, 3) corners in the world) of every sign plate of a street."""
+    mesh = street.mesh_at(0.0)
+    codes = np.asarray(mesh.material)
+    faces = np.flatnonzero(materials.material_of(codes) == materials.SIGN_FACE)
+    corners, classes = np.asarray(mesh.corners)[faces], codes[faces] // 64
+    plates = []
+    for triangle, class_id in zip(corners, classes, strict=True):
+        near = [
+            plate
+            for plate in plates
+            if plate[0] == class_id
+            and np.linalg.norm(plate[1][0].mean(0) - triangle.mean(0)) < SAME_PLATE_M
+        ]
+        if near:
+            near[0][1].append(triangle)
+        else:
+            plates.append((class_id, [triangle]))
+    return [(int(class_id), np.concatenate(parts)) for class_id, parts in plates]
+
+
+def judge_signs(seed, seconds, reader, settings):
+    """
+    Look for the signs of one simulated drive.
+
+    Parameters
+    ----------
+    seed : int
+        Of the drive.
+    seconds : float
+        Its length.
+    reader : SignReader
+        Finds and reads.
+    settings : SignsConfig
+        Thresholds.
+
+    Returns
+    -------
+    list of Sighting
+
+    """
+    drive, sightings = SimulatedDrive(seconds, seed), []
+    street, ego, _ = drive._scene
+    plates, odom_from_world = plates_of(street), invert(ego.pose(0.0))
+    for sample in drive.samples():
+        frame = sample.frame
+        view, sweep = frame.cameras[0], SweepPoints(frame)
+        found = reader.find(view.image.pixels, settings.score_threshold / 2, settings.max_read)
+        base_from_world = invert(frame.odom_from_base) @ odom_from_world
+        for class_id, corners in plates:
+            shown = _shown(apply(base_from_world, corners), view)
+            if shown is not None:
+                sightings.append(_judge(shown, class_id, found, (view, sweep, settings)))
+    return sightings
+
+
+def _shown(corners, view):
+    """Return box, middle and range of a plate that counts, else None."""
+    pixels, depth_m = project(apply(view.camera_from_base, corners), view.model)
+    low, high = pixels.min(0) + 0.5, pixels.max(0) + 0.5
+    middle = (corners.min(0) + corners.max(0)) / 2
+    range_m = float(np.linalg.norm(apply(view.camera_from_base, middle[None])))
+    is_inside = low.min() >= 0 and (high <= (view.model.width, view.model.height)).all()
+    is_shown = depth_m.min() > 1 and is_inside and RANGE_M[0] < range_m < RANGE_M[1]
+    if not is_shown or high[0] - low[0] < MIN_WIDTH_PX:
+        return None
+    return np.concatenate((low, high)), middle, range_m
+
+
+def _judge(shown, class_id, found, place):
+    box, middle, range_m = shown
+    view, sweep, settings = place
+    if not len(found.boxes):
+        return Sighting(range_m=range_m)
+    overlap = box_ious(box, found.boxes)
+    best = int(overlap.argmax())
+    if overlap[best] < MIN_IOU or found.score[best] < settings.score_threshold:
+        return Sighting(range_m=range_m)
+    placed = place_sign(found.boxes[best], class_id, view, sweep, settings.min_points)
+    return Sighting(
+        range_m=range_m,
+        source=placed.source,
+        error_m=float(np.linalg.norm(placed.position - middle)),
+        is_read=bool(found.class_id[best] == class_id),
+    )
+
+
+def sighting_metrics(sightings):
+    """Return Metrics by name: shares in percent, errors in metres or percent of the range."""
+    found = [one for one in sightings if one.source]
+    metrics = {
+        'sign_sightings_found': Metric(value=_share(found, sightings), count=len(sightings)),
+        'sign_sightings_read': Metric(
+            value=_share([one for one in found if one.is_read], found), count=len(found)
+        ),
+    }
+    low, high = JUDGED_RANGE_M
+    errors = [o.error_m for o in found if o.source == LIDAR and low <= o.range_m <= high]
+    metrics['lidar_error_m_p50'], metrics['lidar_error_m_p90'] = _percentiles(errors)
+    errors = [100.0 * o.error_m / o.range_m for o in found if o.source != LIDAR]
+    metrics['size_error_percent_p50'], metrics['size_error_percent_p90'] = _percentiles(errors)
+    return metrics
+
+
+def _share(part, whole):
+    return 100.0 * len(part) / len(whole) if whole else None
+
+
+def _percentiles(errors):
+    values = np.percentile(errors, (50, 90)).tolist() if errors else (None, None)
+    return [Metric(value=value, count=len(errors)) for value in values]

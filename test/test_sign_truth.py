@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures of simulated signs by hand-made sightings, and where the plates of a street stand."""
+
+from mmperception.evaluation.sign_truth import plates_of, Sighting, sighting_metrics
+from mmperception.simulation.drive import SimulatedDrive
+import numpy as np
+import pytest
+
+
+def test_errors_are_told_by_where_the_range_is_from():
+    metrics = sighting_metrics([
+        Sighting(range_m=20.0, source='lidar', error_m=0.2, is_read=True),
+        Sighting(range_m=30.0, source='lidar', error_m=9.0, is_read=True),
+        Sighting(range_m=20.0, source='size', error_m=3.0),
+        Sighting(range_m=18.0),
+    ])  # fmt: skip
+    assert metrics['sign_sightings_found'].value == 75.0
+    assert metrics['sign_sightings_read'].value == pytest.approx(200 / 3)
+    assert metrics['lidar_error_m_p90'].value == pytest.approx(0.2)
+    assert metrics['size_error_percent_p90'].value == pytest.approx(15.0)
+
+
+def test_no_sighting_gives_no_figure():
+    metrics = sighting_metrics([])
+    assert all(metric.value is None for metric in metrics.values())
+
+
+def test_plates_of_a_street_are_as_wide_as_signs_and_stand_above_the_road():
+    plates = plates_of(SimulatedDrive(2.0, 3)._street)
+    assert len(plates) >= 3
+    for class_id, corners in plates:
+        assert 0 <= class_id < 43
+        size = np.ptp(corners, axis=0)
+        assert 0.4 < np.hypot(*size[:2]) < 1.0 and corners[:, 2].min() > 0.3
