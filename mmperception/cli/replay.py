@@ -8,6 +8,11 @@ import signal
 from mmperception.cli import WrongUse
 from mmperception.cli.settings import add_settings, config_of
 
+# What a replay leaves behind, in the order in which people look.
+RESULTS = (
+    'summary.json', 'overview.png', 'overview.mp4', 'obstacles.geojson', 'signs.geojson', 'output',
+)  # fmt: skip
+
 
 def add_arguments(parser):
     """Declare the options."""
@@ -72,13 +77,13 @@ def run(args):
 
 
 def _print(summary, plan):
-    found = ', '.join(f'{n} {kind}' for kind, n in summary['detections'].items()) or 'none'
     print(f'sweeps: {summary["sweeps_processed"]} of {summary["sweeps_in"]} processed')
-    print(f'detections: {found}')
+    for what in ('detections', 'signs'):
+        found = ', '.join(f'{n} {kind}' for kind, n in summary[what].items()) or 'none'
+        print(f'{what}: {found}')
     for topic, reasons in summary['dropped'].items():
         print(f'dropped on {topic}: ' + ', '.join(f'{n} {why}' for why, n in reasons.items()))
-    names = ['summary.json', 'overview.png', 'overview.mp4', 'output']
-    for name in names:
+    for name in RESULTS:
         path = (plan.out / name).resolve()
         if path.exists():
             print(path)

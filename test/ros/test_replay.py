@@ -291,7 +291,7 @@ def test_an_empty_cloud_and_a_missing_calibration_are_no_errors(folder, tiny_bag
 def test_with_neither_camera_nor_lidar_nothing_is_processed_and_both_are_named(
     folder, tiny_bag, params
 ):
-    out = folder / 'blind'
+    out = folder / 'blindfolded'
     losses = ('--drop', 'camera', '--drop', 'lidar')
     done = run_replay(tiny_bag, '--out', out, '--params', params, *losses)
     assert done.returncode == 0, done.stderr
