@@ -91,6 +91,23 @@ def test_the_stages_are_timed_in_the_order_in_which_they_run():
     assert min(timings_ms.values()) > 0
 
 
+def test_small_operations_stay_on_one_thread_and_the_network_keeps_its_own(monkeypatch):
+    seen = []
+
+    def note(*arguments):
+        seen.append(torch.get_num_threads())
+        return make_batch(*arguments)
+
+    monkeypatch.setattr(pipeline, 'make_batch', note)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        make_perceiver().perceive(make_frame())
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_only_what_reaches_the_threshold_is_given_out():
     frame = make_frame()
     found = make_perceiver().detect(frame)
