@@ -313,7 +313,7 @@ class Config:
     map_frame: str = option('map', '', 'Global frame (REP 105); nothing is given in it yet.')
     mode: str = option('live', '', 'live: newest first; replay: every sweep.', ('live', 'replay'))
     device: str = option('auto', '', 'auto, cpu or cuda:N.')
-    threads: int = option(0, 'threads', 'CPU threads of the network; 0: all cores.')
+    threads: int = option(0, 'threads', 'CPU threads of the network; 0: all cores but one.')
     precision: str = option(
         'float32', '', "float32, or bfloat16 for the network's layers where the device has it.",
         ('float32', 'bfloat16'))  # fmt: skip

@@ -13,6 +13,7 @@ when nothing was learned, so it never waits for this one. Message handling is in
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import logging
+import os
 from pathlib import Path
 from time import perf_counter
 
@@ -58,8 +59,8 @@ class Perceiver:
         self.is_half = choose_precision(config.precision, self.device)
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
         self.signs = None if sign_reader is None else SignStage(sign_reader, config)
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        # Each layer waits for its slowest thread: one core is left to drivers and other nodes.
+        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) - 1))
 
     def perceive(self, frame):
         """

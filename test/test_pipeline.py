@@ -102,7 +102,7 @@ def test_small_operations_stay_on_one_thread_and_the_network_keeps_its_own(monke
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        make_perceiver().perceive(make_frame())
+        make_perceiver(threads=2).perceive(make_frame())
         assert (seen, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(before)
