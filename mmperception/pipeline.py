@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from time import perf_counter
 
-from mmperception import checkpoint
+from mmperception import checkpoint, memory
 from mmperception.datatypes import Detections, Tracks
 from mmperception.decode import decode_boxes, detections_from_boxes
 from mmperception.network.config import NetworkConfig
@@ -59,6 +59,7 @@ class Perceiver:
         self.is_half = choose_precision(config.precision, self.device)
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
         self.signs = None if sign_reader is None else SignStage(sign_reader, config)
+        memory.keep_freed()
         # Each layer waits for its slowest thread: one core is left to drivers and other nodes.
         torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) - 1))
 

@@ -167,16 +167,22 @@ def test_a_frame_without_its_sensor_passes_unchanged():
 
 
 class Oracle:
-    """Finds every labelled vehicle that still has points; the image does not matter."""
+    """Finds each vehicle that has points; without LiDAR too far away by `blind_shift_m`."""
 
-    def __init__(self, samples):
-        self.truth = samples[0].truth
+    def __init__(self, samples, blind_shift_m=0.0):
+        self.truth, self.blind_shift_m = samples[0].truth, blind_shift_m
 
     def detect(self, frame):
+        if frame.cloud is None:
+            moved = self.truth.center + np.array([self.blind_shift_m, 0, 0], np.float32)
+            return self._found(moved, 1)
         near = np.abs(frame.cloud.points[:, 1] - self.truth.center[0, 1]) < 2
         N = int((near & (frame.cloud.points[:, 0] > 0)).sum() > 60)
+        return self._found(self.truth.center, N)
+
+    def _found(self, center, N):
         return Detections(
-            stamp_ns=0, frame_id='base_link', center=self.truth.center[:N],
+            stamp_ns=0, frame_id='base_link', center=center[:N],
             size=self.truth.size[:N], yaw=self.truth.yaw[:N],
             score=np.ones(N, np.float32), label=np.zeros(N, np.int64),
             track_id=np.full(N, -1), covariance=np.zeros((N, 6, 6)),
@@ -207,3 +213,20 @@ def test_suite_gives_shares_of_the_clean_score():
     assert metrics['ray_drop_3'].value < 0.5  # 40 of 400 points are left: too few
     assert metrics['dark_3'].value == 1.0 and metrics['camera_mean'].value == 1.0
     assert 0 < metrics['lidar_mean'].value < 1 and metrics['overall_mean'].count == 30
+
+
+def test_without_lidar_the_camera_is_judged_by_image_boxes_and_by_places():
+    samples = make_samples()
+    view = make_frame().cameras[0]
+    # A camera at the origin that looks along x, sharp enough for the car to count.
+    sharp = np.array([[300.0, 0, 200], [0, 300, 100], [0, 0, 1]])
+    model = CameraModel(width=400, height=200, frame_id='c', intrinsics=sharp)
+    looks = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    image = replace(view.image, pixels=np.zeros((200, 400, 3), np.uint8))
+    view = replace(view, model=model, camera_from_base=looks, image=image)
+    samples = [replace(s, frame=replace(s.frame, cameras=(view,))) for s in samples]
+    metrics = robustness_metrics(samples, Oracle(samples, blind_shift_m=1.5))
+    assert metrics['lidar_gone_ap40_2m'].value == 100.0
+    assert metrics['lidar_gone_ap40_2d_0.5'].value == 100.0
+    metrics = robustness_metrics(samples, Oracle(samples, blind_shift_m=2.5))
+    assert metrics['lidar_gone_ap40_2m'].value == 0.0

@@ -206,6 +206,23 @@ def test_height_matters_in_space_and_not_from_above():
     assert judge(truth(CAR), raised, matching=Matching(space='bev')).is_hit.all()
 
 
+def test_in_the_image_depth_does_not_matter_and_width_does():
+    # Twice as far and twice as large: the same image box but for the depth of the faces.
+    far = detections((20, 0, 0, 0.02, 4, 8, 0))
+    near = truth((10, 0, 0, 0.02, 2, 4, 0))
+    assert judge(near, far, matching=Matching(space='image', min_iou=0.95)).is_hit.all()
+    assert not judge(near, far, matching=Matching(space='bev')).is_hit.any()
+    half = detections((10, 0.5, 0, 0.02, 1, 4, 0))
+    assert judge(near, half, matching=Matching(space='image', min_iou=0.49)).is_hit.all()
+    assert not judge(near, half, matching=Matching(space='image', min_iou=0.51)).is_hit.any()
+
+
+def test_near_means_a_middle_within_two_metres_seen_from_above():
+    for gap, is_hit in ((1.9, True), (2.1, False)):
+        found = detections((10 + gap, 0, 1, 9, 1, 4, 1.0))
+        assert judge(truth(CAR), found, matching=Matching(space='near')).is_hit.all() == is_hit
+
+
 @pytest.mark.parametrize('kind', ['truck', 'tram', 'misc'])
 def test_a_detection_on_a_truck_is_neither_hit_nor_false(kind):
     result = judge(truth(CAR, kinds=[kind]), detections(CAR))

@@ -37,7 +37,12 @@ UNLABELLED_BEYOND_M = 25.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matching:
-    """How to compare: minimum overlap, `3d` or `bev`, and whether labels are completed."""
+    """
+    How to compare: minimum overlap and where, and whether labels are completed.
+
+    `space` is `3d`, `bev` (from above), `image` (clipped image boxes) or `near` (1 at the middle
+    of the truth, 0.5 at 2 m from it, seen from above).
+    """
 
     min_iou: float = 0.5
     space: str = '3d'
@@ -113,8 +118,7 @@ class FrameJudge:
         detections = detections.select(is_kept)
         self.detections = detections.select(np.argsort(-detections.score, kind='stable'))
         self._is_counted = counted_truth(sample, viewpoint) if is_counted is None else is_counted
-        pair = _boxes_of(self.detections), _boxes_of(self.truth)
-        self._iou = {'3d': iou_3d(*pair), 'bev': bev_iou(*pair)}
+        self._viewpoint, self._overlaps = viewpoint, {}
         self._in_dontcare = _in_dontcare(self.detections, self.truth, viewpoint)
         is_incomplete = UNLABELLED_FROM_NS <= sample.truth.stamp_ns <= UNLABELLED_TO_NS
         is_far = _range_m(self.detections.center, viewpoint) > UNLABELLED_BEYOND_M
@@ -141,7 +145,7 @@ class FrameJudge:
         """
         is_counted, is_candidate = self._truth_roles(class_name, matching, without)
         mine = self.detections.label == CLASSES.index(class_name)
-        iou = self._iou[matching.space][mine]
+        iou = self._overlap(matching.space)[mine]
         owner = _match(iou, is_counted, is_candidate, matching.min_iou)
         is_hit = np.array([o >= 0 and is_counted[o] for o in owner], bool)
         is_excused = (owner >= 0) & ~is_hit | self._in_dontcare[mine] & (owner < 0)
@@ -157,6 +161,13 @@ class FrameJudge:
             found_score=found[is_counted],
         )
 
+    def _overlap(self, space):
+        """Return (D, N): how much each detection overlaps each truth; worked out once."""
+        if space not in self._overlaps:
+            pair = _boxes_of(self.detections), _boxes_of(self.truth)
+            self._overlaps[space] = OVERLAPS[space](*pair, self._viewpoint)
+        return self._overlaps[space]
+
     def _truth_roles(self, class_name, matching, without):
         kinds = np.array(self.truth.kinds, object)
         of_class = np.isin(kinds, COUNTED_KINDS[class_name])
@@ -165,6 +176,31 @@ class FrameJudge:
             is_candidate &= ~is_added(self.truth)
         is_left_out = np.isin(np.array(self.truth.object_id, object), list(without))
         return of_class & self._is_counted & ~is_left_out, is_candidate
+
+
+def _image_overlap(found, true, viewpoint):
+    """Return the overlap of the boxes as the image shows them; 0 where it shows none."""
+    if viewpoint.model is None or not len(found[0]) or not len(true[0]):
+        return np.zeros((len(found[0]), len(true[0])))
+    a, b = (image_boxes(boxes, viewpoint).clipped for boxes in (found, true))
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(2)
+    return common / np.maximum(np.add.outer(box_area(a), box_area(b)) - common, 1e-9)
+
+
+def _nearness(found, true, viewpoint):
+    """Return 1 where both middles are at one place, falling to 0.5 at 2 m, seen from above."""
+    gap = np.asarray(found[0], np.float64)[:, None, :2] - np.asarray(true[0])[None, :, :2]
+    return np.clip(1 - np.hypot(gap[..., 0], gap[..., 1]) / 4.0, 0, 1)
+
+
+OVERLAPS = {
+    '3d': lambda found, true, viewpoint: iou_3d(found, true),
+    'bev': lambda found, true, viewpoint: bev_iou(found, true),
+    'image': _image_overlap,
+    'near': _nearness,
+}
 
 
 def _match(iou, is_counted, is_candidate, min_iou):

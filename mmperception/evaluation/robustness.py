@@ -22,6 +22,8 @@ from mmperception.evaluation.viewpoint import viewpoint_of
 import numpy as np
 
 SEVERITIES = (1, 2, 3)
+# What the camera alone is worth: boxes in the image, and middles within 2 m seen from above.
+LIDAR_GONE = (('lidar_gone_ap40_2d_0.5', 'image'), ('lidar_gone_ap40_2m', 'near'))
 
 
 def robustness_metrics(samples, perceiver, viewpoint=None, every=1, progress=None):
@@ -44,7 +46,8 @@ def robustness_metrics(samples, perceiver, viewpoint=None, every=1, progress=Non
     Returns
     -------
     metrics : dict of str to Metric
-        `clean` (AP), one share for each row and severity, the three means, `camera_gone`.
+        `clean` (AP), one share for each row and severity, the three means, `camera_gone`, and
+        the average precisions of `LIDAR_GONE`.
 
     """
     samples = list(samples)
@@ -62,7 +65,17 @@ def robustness_metrics(samples, perceiver, viewpoint=None, every=1, progress=Non
     metrics['overall_mean'] = Metric(value=float(np.mean(values)), count=len(values))
     gone = judged.score(lambda frame, index: replace(frame, cameras=()))
     metrics['camera_gone'] = Metric(value=_share(gone.value, clean.value), count=clean.count)
+    if not all(sample.frame.cameras for sample in samples):
+        return metrics
+    blind = judged.found(_without_lidar)
+    for name, space in LIDAR_GONE:
+        matching = Matching(space=space)
+        metrics[name] = average_precision_metric([j.judge('vehicle', matching) for j in blind])
     return metrics
+
+
+def _without_lidar(frame, index):
+    return replace(frame, cloud=None, base_from_lidar=None)
 
 
 class _Suite:
@@ -79,12 +92,17 @@ class _Suite:
 
     def score(self, change):
         """Return the vehicle AP when frame `index` is `change(frame, index)`."""
-        results = []
-        for index, sample, viewpoint, is_counted in self._judged:
-            found = self._perceiver.detect(change(sample.frame, index))
-            judge = FrameJudge(sample, found, viewpoint, is_counted)
-            results.append(judge.judge('vehicle', Matching()))
-        return average_precision_metric(results)
+        judges = self.found(change)
+        return average_precision_metric([j.judge('vehicle', Matching()) for j in judges])
+
+    def found(self, change):
+        """Return a FrameJudge for each frame, its `index`-th being `change(frame, index)`."""
+        return [
+            FrameJudge(
+                sample, self._perceiver.detect(change(sample.frame, index)), viewpoint, is_counted
+            )
+            for index, sample, viewpoint, is_counted in self._judged
+        ]
 
     def share(self, name, severity, clean):
         """Return the mean over repetitions of the score relative to the clean one, at most 1."""

@@ -12,7 +12,7 @@ import logging
 import threading
 
 from lifecycle_msgs.msg import Transition
-from mmperception.ros import memory
+from mmperception import memory
 from mmperception.ros.parameters import declare_config
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 

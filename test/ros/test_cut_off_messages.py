@@ -7,7 +7,8 @@ import threading
 
 from diagnostic_msgs.msg import DiagnosticArray
 from graph import Graph, save_weights, Sensors
-from mmperception.ros import memory, messages, qos
+from mmperception import memory
+from mmperception.ros import messages, qos
 from mmperception.ros.diagnostics import values_of
 from mmperception.ros.path_cost_node import PathCostNode
 from mmperception.ros.perception_node import PerceptionNode
