@@ -9,17 +9,16 @@ estimate (Zheng et al., CIA-SSD, AAAI 2021). Everything here is float32.
 
 from mmperception.datatypes import Detections
 from mmperception.network.peaks import find_peaks, MAX_PEAKS
+from mmperception.network.refine import refine_boxes
 import numpy as np
 import torch
 
 # Weight of the IoU estimate in the score: score = heat ** (1 - a) * iou ** a.
 IOU_WEIGHT = 0.5
+# Weight of the second stage's quality in the score, in the same way.
+QUALITY_WEIGHT = 0.5
 # Of two boxes of one class, the weaker falls when its centre lies in the stronger, grown by this.
 OVERLAP_MARGIN_M = 0.2
-# Ground under a box: a low percentile of the pillars in its outline and this far around. People
-# who label sweeps let boxes begin a little above it (median of the training drives).
-GROUND_MARGIN_M, GROUND_PERCENTILE, LABEL_LIFT_M = 1.0, 10, 0.055
-MIN_GROUND_PILLARS, MAX_GROUND_MOVE_M = 15, 0.5
 # Boxes below this score are never given out; average precision is counted from here on.
 MIN_SCORE = 0.05
 # Standard deviations that go out as covariance: measured with LiDAR, guessed from size without.
@@ -50,56 +49,41 @@ def decode_boxes(heads, batch, max_detections=100):
     for b in range(batch.num_samples):
         if batch.lidar_mask[b]:
             found = _decode_bev(heads.heat_fused[b], heads.box[b], batch.grid.coarser(2))
-            boxes.append(stand_on_ground(_suppress(found, max_detections), _pillars_of(batch, b)))
-            continue
         else:
             found = _decode_cameras(heads, batch, b)
         boxes.append(_suppress(found, max_detections))
     return boxes
 
 
-def _pillars_of(batch, b):
-    """Return (P, 3) float32: the mean points of the pillars of sample `b`."""
-    is_mine = batch.pillar_cell // (batch.grid.num_y * batch.grid.num_x) == b
-    return batch.pillar_mean[is_mine].cpu().numpy()
-
-
-def stand_on_ground(boxes, pillars):
+def look_again(refiner, batch, b, boxes):
     """
-    Put boxes onto the ground that is seen around them.
-
-    Heights come out of a network that saw flat streets to a decimetre; the ground itself is in
-    the sweep. A box that would move far, or has little ground around it, keeps its height.
+    Correct the boxes of one sample by the second stage, and rank them anew.
 
     Parameters
     ----------
+    refiner : BoxRefiner
+        In evaluation mode, on the CPU.
+    batch : Batch
+        On the CPU.
+    b : int
+        Sample; one without LiDAR keeps its boxes.
     boxes : dict
-        As `decode_boxes` gives them; `center` is replaced.
-    pillars : (P, 3) float32
-        Mean points of the occupied pillars.
+        As `decode_boxes` gives them.
 
     Returns
     -------
     dict
 
     """
-    center = boxes['center'].copy()
-    for n, size in enumerate(boxes['size']):
-        reach = 0.5 * float(np.hypot(size[0], size[1])) + GROUND_MARGIN_M
-        near = pillars[
-            (np.abs(pillars[:, 0] - center[n, 0]) < reach)
-            & (np.abs(pillars[:, 1] - center[n, 1]) < reach)
-        ]
-        delta = near[:, :2] - center[n, :2]
-        grown = np.append(size[:2] + 2 * (GROUND_MARGIN_M - OVERLAP_MARGIN_M), size[2])
-        near = near[_inside(delta, boxes['yaw'][n], grown[None])]
-        if len(near) < MIN_GROUND_PILLARS:
-            continue
-        bottom = np.percentile(near[:, 2], GROUND_PERCENTILE) + LABEL_LIFT_M
-        move = bottom - (center[n, 2] - size[2] / 2)
-        if abs(move) < MAX_GROUND_MOVE_M:
-            center[n, 2] += move
-    return {**boxes, 'center': center}
+    if not batch.lidar_mask[b] or not len(boxes['score']):
+        return boxes
+    boxes, quality = refine_boxes(refiner, batch, b, boxes)
+    known = np.isfinite(quality)
+    score = boxes['score'].copy()
+    score[known] = score[known] ** (1 - QUALITY_WEIGHT) * quality[known] ** QUALITY_WEIGHT
+    order = np.argsort(-score, kind='stable')
+    boxes = {name: value[order] for name, value in ({**boxes, 'score': score}).items()}
+    return _best_of_each(boxes, len(score))
 
 
 def detections_from_boxes(boxes, stamp_ns, frame_id):
@@ -190,31 +174,36 @@ def _empty(device):
 def _suppress(found, limit):
     """Keep the best box of each object: two objects of one class cannot share their middle."""
     order = torch.argsort(found['score'], descending=True)
-    boxes = {name: value[order].cpu().numpy() for name, value in found.items()}
+    return _best_of_each(
+        {name: value[order].cpu().numpy() for name, value in found.items()}, limit
+    )
+
+
+def _best_of_each(boxes, limit):
     boxes['yaw'] = np.mod(boxes['yaw'] + np.pi, 2 * np.pi).astype(np.float32) - np.float32(np.pi)
     is_kept = boxes['score'] >= MIN_SCORE
     is_kept &= np.isfinite(boxes['center']).all(1) & np.isfinite(boxes['size']).all(1)
     boxes = {name: value[is_kept] for name, value in boxes.items()}
-    kept = []
-    is_free = np.ones(len(boxes['score']), bool)
+    is_same = _cover_each_other(boxes) & (boxes['label'][:, None] == boxes['label'])
+    kept, is_free = [], np.ones(len(boxes['score']), bool)
     for i in range(len(is_free)):
         if is_free[i] and len(kept) < limit:
             kept.append(i)
-            is_free &= ~(_covers(boxes, i) & (boxes['label'] == boxes['label'][i]))
+            is_free &= ~is_same[i]
     return {name: value[kept] for name, value in boxes.items()}
 
 
-def _covers(boxes, i):
-    """Return (N,) bool: whose centre lies in box `i` or who has the centre of box `i` inside."""
-    delta = boxes['center'][:, :2] - boxes['center'][i, :2]
-    return _inside(delta, boxes['yaw'][i], boxes['size'][None, i]) | _inside(
-        delta, boxes['yaw'], boxes['size']
-    )
+def _cover_each_other(boxes):
+    """Return (N, N) bool: one of both has the centre of the other inside."""
+    xy = boxes['center'][:, :2]
+    covers = _inside(xy[None] - xy[:, None], boxes['yaw'][:, None], boxes['size'][:, None])
+    return covers | covers.T
 
 
 def _inside(delta, yaw, size):
+    """Tell which horizontal steps (..., 2) from the middle of a box end inside of it."""
     cos, sin = np.cos(yaw), np.sin(yaw)
-    along = np.abs(cos * delta[:, 0] + sin * delta[:, 1])
-    across = np.abs(cos * delta[:, 1] - sin * delta[:, 0])
-    half = size[:, :2] / 2 + OVERLAP_MARGIN_M
-    return (along < half[:, 0]) & (across < half[:, 1])
+    along = np.abs(cos * delta[..., 0] + sin * delta[..., 1])
+    across = np.abs(cos * delta[..., 1] - sin * delta[..., 0])
+    half = size[..., :2] / 2 + OVERLAP_MARGIN_M
+    return (along < half[..., 0]) & (across < half[..., 1])

@@ -19,7 +19,7 @@ from time import perf_counter
 
 from mmperception import checkpoint, memory
 from mmperception.datatypes import Detections, Tracks
-from mmperception.decode import decode_boxes, detections_from_boxes
+from mmperception.decode import decode_boxes, detections_from_boxes, look_again
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import fold_batch_norm, PerceptionNetwork
 from mmperception.sign_stage import SignStage
@@ -56,6 +56,8 @@ class Perceiver:
         self.weights_name = weights_name
         self.device = choose_device(config.device)
         self.network = fold_batch_norm(network).to(self.device)
+        # Points are cut out on the CPU, and a few dozen crops are done before a copy would be.
+        self.refiner = network.refiner
         self.is_half = choose_precision(config.precision, self.device)
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
         self.signs = None if sign_reader is None else SignStage(sign_reader, config)
@@ -120,6 +122,9 @@ class Perceiver:
                 torch.cuda.synchronize(self.device)
         with _timed(timings_ms, 'decode'), one_thread(), torch.inference_mode():
             boxes = decode_boxes(heads, batch, self.config.detection.max_detections)[0]
+        if self.refiner is not None:
+            with _timed(timings_ms, 'refine'), one_thread():
+                boxes = look_again(self.refiner, batch, 0, boxes)
         return detections_from_boxes(boxes, frame.stamp_ns, self.config.base_frame)
 
     def reset(self):
@@ -168,6 +173,8 @@ def choose_device(name):
 
 def choose_precision(name, device):
     """Tell whether layers run in bfloat16: a CPU that only emulates it is slower, not faster."""
+    if name == 'auto':
+        return device.type == 'cpu' and has_bfloat16()
     if name == 'bfloat16' and device.type == 'cpu' and not has_bfloat16():
         logger.warning('precision: this CPU has neither avx512_bf16 nor amx_bf16; float32 is used')
         return False

@@ -11,7 +11,7 @@ occupancy instead of a fixed number of points.
 from dataclasses import dataclass, replace
 
 import cv2
-from mmperception.geometry import apply
+from mmperception.geometry import apply_to_cloud
 from mmperception.grid import BevGrid
 import numpy as np
 import torch
@@ -162,7 +162,7 @@ def inputs_from_frame(frame, config):
     """
     points = intensity = None
     if frame.cloud is not None:
-        points = apply(frame.base_from_lidar, frame.cloud.points)
+        points = apply_to_cloud(frame.base_from_lidar[:3], frame.cloud.points)
         intensity = frame.cloud.intensity
     cameras = tuple(prepare_camera(view, config.image_width) for view in frame.cameras)
     known = frame.motion is not None
@@ -206,47 +206,61 @@ def make_batch(samples, grid, config):
 
 
 def _gather_points(samples, config):
-    """Stack x, y, z, intensity, has_intensity of all samples, with the sample of each point."""
-    rows, owner = [np.zeros((0, 5), np.float32)], [np.zeros(0, np.int64)]
+    """
+    Stack the points of all samples: (5, N) x, y, z, intensity, has_intensity, and their sample.
+
+    One row for each quantity: what follows takes a third of the time that rows of points need.
+    """
+    blocks, owner = [np.zeros((5, 0), np.float32)], [np.zeros(0, np.int32)]
     for b, inputs in enumerate(samples):
         if inputs.points is None:
             continue
         z = inputs.points[:, 2]
-        kept = (z > config.z_min_m) & (z < config.z_max_m)
-        block = np.zeros((int(kept.sum()), 5), np.float32)
-        block[:, :3] = inputs.points[kept]
+        kept = np.flatnonzero((z > config.z_min_m) & (z < config.z_max_m))
+        block = np.zeros((5, len(kept)), np.float32)
+        for axis in range(3):
+            block[axis] = inputs.points[kept, axis]
         if inputs.intensity is not None:
-            block[:, 3], block[:, 4] = inputs.intensity[kept], 1.0
-        rows.append(block)
-        owner.append(np.full(len(block), b, np.int64))
-    return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(owner))
+            block[3], block[4] = inputs.intensity[kept], 1.0
+        blocks.append(block)
+        owner.append(np.full(len(kept), b, np.int32))
+    return np.concatenate(blocks, axis=1), np.concatenate(owner)
 
 
 def _pillarize(points, sample, num_samples, grid):
-    """Assign points to occupied pillars and describe each point relative to its pillar."""
-    column = torch.floor((points[:, 0] - grid.x_min_m) / grid.cell_m).long()
-    row = torch.floor((points[:, 1] - grid.y_min_m) / grid.cell_m).long()
+    """Assign points (5, N) to occupied pillars and describe each relative to its pillar."""
+    # In cells from the corner of the grid.
+    across = (points[0] - grid.x_min_m) / grid.cell_m
+    along = (points[1] - grid.y_min_m) / grid.cell_m
+    column, row = np.floor(across).astype(np.int32), np.floor(along).astype(np.int32)
     kept = (column >= 0) & (column < grid.num_x) & (row >= 0) & (row < grid.num_y)
-    points, sample, column, row = points[kept], sample[kept], column[kept], row[kept]
+    if not kept.all():
+        kept = np.flatnonzero(kept)
+        points, across, along = points[:, kept], across[kept], along[kept]
+        sample, column, row = sample[kept], column[kept], row[kept]
     cell = (sample * grid.num_y + row) * grid.num_x + column
-    count = torch.bincount(cell, minlength=num_samples * grid.num_y * grid.num_x)
-    is_occupied = count > 0
-    slot = torch.cumsum(is_occupied, 0) - 1
-    pillar_cell = torch.nonzero(is_occupied)[:, 0]  # (P,)
+    count = np.bincount(cell, minlength=num_samples * grid.num_y * grid.num_x)
+    pillar_cell = np.flatnonzero(count)  # (P,)
+    slot = np.zeros(len(count), np.int64)
+    slot[pillar_cell] = np.arange(len(pillar_cell))
     point_pillar = slot[cell]
-    total = torch.zeros(len(pillar_cell), 3).index_add_(0, point_pillar, points[:, :3])
-    mean = total / count[pillar_cell][:, None].clamp(min=1)
-    centre_x = grid.x_min_m + (column + 0.5) * grid.cell_m
-    centre_y = grid.y_min_m + (row + 0.5) * grid.cell_m
-    features = torch.empty(len(points), NUM_POINT_FEATURES)
-    features[:, 0] = (points[:, 0] - centre_x) / grid.cell_m
-    features[:, 1] = (points[:, 1] - centre_y) / grid.cell_m
-    features[:, 2] = points[:, 2]
-    features[:, 3:6] = points[:, :3] - mean[point_pillar]
-    features[:, 6:8] = points[:, 3:5]
-    features[:, 8] = torch.linalg.vector_norm(points[:, :2], dim=1) / RANGE_SCALE_M
-    pillars = {'point_pillar': point_pillar, 'pillar_cell': pillar_cell, 'pillar_mean': mean}
-    return features, pillars
+    P = len(pillar_cell)
+    mean = np.stack([np.bincount(point_pillar, axis, P) for axis in points[:3]])
+    mean = (mean / count[pillar_cell]).astype(np.float32)  # (3, P)
+    features = np.empty((NUM_POINT_FEATURES, len(cell)), np.float32)
+    features[0] = across - column - np.float32(0.5)
+    features[1] = along - row - np.float32(0.5)
+    features[2] = points[2]
+    for axis in range(3):
+        features[3 + axis] = points[axis] - mean[axis][point_pillar]
+    features[6:8] = points[3:5]
+    features[8] = np.hypot(points[0], points[1]) / RANGE_SCALE_M
+    pillars = {
+        'point_pillar': torch.from_numpy(point_pillar),
+        'pillar_cell': torch.from_numpy(pillar_cell),
+        'pillar_mean': torch.from_numpy(np.ascontiguousarray(mean.T)),
+    }
+    return torch.from_numpy(features).T, pillars
 
 
 def _gather_images(samples, config):

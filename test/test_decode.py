@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heads -> Detections: a planted peak comes out where it was planted."""
 
-from mmperception.decode import decode_boxes, detections_from_boxes, heading, stand_on_ground
+from mmperception.decode import decode_boxes, detections_from_boxes, heading
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
 from mmperception.network.heads import Heads
+from mmperception.network.peaks import find_peaks
 from mmperception.tensors import CameraInput, Inputs, make_batch
 import numpy as np
 import pytest
@@ -110,29 +111,13 @@ def test_camera_alone_places_an_object_by_its_depth():
     assert found['sigma_m'][0] == pytest.approx(1.0, rel=1e-3)
 
 
-def make_boxes(z):
-    return {
-        'center': np.array([[12.0, 3, z], [30, 3, z]], np.float32),
-        'size': np.array([[4, 1.8, 1.5], [4, 1.8, 1.5]], np.float32),
-        'yaw': np.array([0.5, 0.5], np.float32),
-    }
-
-
-def test_a_box_stands_on_the_ground_that_is_seen_around_it():
-    rng = np.random.default_rng(0)
-    # A slope of 2 percent; ground is seen around the first box only.
-    ground = rng.uniform((5, -4, 0), (20, 10, 0), (3000, 3))
-    ground[:, 2] = 0.02 * ground[:, 0]
-    boxes = make_boxes(0.75)
-    stood = stand_on_ground(boxes, ground.astype(np.float32))
-    bottom = stood['center'][0, 2] - 0.75
-    assert bottom == pytest.approx(0.02 * 12 + 0.05, abs=0.05)
-    assert (stood['center'][1] == boxes['center'][1]).all()
-    assert (stood['center'][:, :2] == boxes['center'][:, :2]).all()
-    assert boxes['center'][0, 2] == 0.75  # the input is left alone
-
-
-def test_a_box_far_above_the_ground_is_not_pulled_down():
-    ground = np.random.default_rng(0).uniform((5, -4, 0), (20, 10, 0), (3000, 3))
-    boxes = make_boxes(2.0)  # on a bridge, or wrong: nothing is known
-    assert (stand_on_ground(boxes, ground.astype(np.float32))['center'] == boxes['center']).all()
+def test_peaks_are_the_cells_that_no_neighbour_exceeds():
+    heat = torch.rand(2, 9, 11, generator=torch.Generator().manual_seed(1))
+    heat[0, 0, 0], heat[1, 8, 10] = 2.0, 2.0  # corners have neighbours, too
+    score, label, row, column = find_peaks(heat, 100)
+    around = torch.nn.functional.pad(heat, (1, 1, 1, 1)).unfold(1, 3, 1).unfold(2, 3, 1)
+    is_peak = heat == around.amax((3, 4))
+    expected = set(map(tuple, torch.nonzero(is_peak).tolist()))
+    assert set(zip(label.tolist(), row.tolist(), column.tolist(), strict=True)) == expected
+    assert (0, 0, 0) in expected and (1, 8, 10) in expected
+    assert (score.diff() <= 0).all()

@@ -2,9 +2,11 @@
 """One frame through the whole pipeline: every sensor may be absent, and nothing is invented."""
 
 from dataclasses import replace
+import itertools
 
 from mmperception import checkpoint, pipeline
 from mmperception.config import from_mapping
+from mmperception.datasets import kitti
 from mmperception.datatypes import CameraView, Frame, PointCloud
 from mmperception.geometry import apply, invert, transform_from_yaw
 from mmperception.network.config import NetworkConfig
@@ -43,7 +45,9 @@ def make_network():
 
 
 def make_perceiver(**settings):
-    return Perceiver(make_network(), from_mapping({'device': 'cpu', **settings}))
+    return Perceiver(
+        make_network(), from_mapping({'device': 'cpu', 'precision': 'float32', **settings})
+    )
 
 
 def make_view(name='camera', seed=0, yaw_rad=0.0):
@@ -202,7 +206,7 @@ def test_own_weights_are_loaded_only_when_they_are_trusted(tmp_path):
     checkpoint.save_network(path, make_network(), {'licence': 'none'})
     with pytest.raises(ValueError, match='allow_unverified'):
         load_perceiver(from_mapping({'device': 'cpu'}), path)
-    trusting = from_mapping({'device': 'cpu', 'allow_unverified': True})
+    trusting = from_mapping({'device': 'cpu', 'precision': 'float32', 'allow_unverified': True})
     loaded = load_perceiver(trusting, path)
     assert loaded.weights_name == path
     frame = make_frame()
@@ -236,6 +240,7 @@ def test_bfloat16_is_close_and_is_refused_where_it_is_emulated(monkeypatch, capl
     monkeypatch.setattr(pipeline, 'has_bfloat16', lambda: True)
     plain, half = make_perceiver(), make_perceiver(precision='bfloat16')
     assert half.is_half and not plain.is_half
+    assert make_perceiver(precision='auto').is_half
     batch = make_batch([inputs_from_frame(make_frame(), SMALL)], SMALL.grid, SMALL)
     with torch.inference_mode():
         expected = plain.network(batch)
@@ -245,6 +250,26 @@ def test_bfloat16_is_close_and_is_refused_where_it_is_emulated(monkeypatch, capl
         exact, rounded = getattr(expected, name), getattr(found, name).float()
         assert 0 < (exact - rounded).abs().mean() < 0.02 * exact.abs().mean(), name
     assert len(half.detect(make_frame())) > 0
+
+
+@pytest.mark.skipif(not pipeline.has_bfloat16(), reason='needs a CPU with avx512_bf16 or amx_bf16')
+def test_bfloat16_finds_the_same_boxes_on_a_real_drive(real_data):
+    drive = kitti.KittiDrive(real_data / 'kitti_raw/2011_09_26/2011_09_26_drive_0009_sync')
+    found = {}
+    for precision in ('float32', 'bfloat16'):
+        perceiver = load_perceiver(from_mapping({
+            **kitti.SETTINGS, 'device': 'cpu', 'precision': precision, 'signs': {'enabled': False},
+        }))  # fmt: skip
+        samples = itertools.islice(drive.samples(), 0, 40, 10)
+        found[precision] = [perceiver.detect(sample.frame) for sample in samples]
+    gaps = []
+    for exact, rounded in zip(found['float32'], found['bfloat16'], strict=True):
+        for n in np.flatnonzero(exact.score > 0.5):
+            same = rounded.label == exact.label[n]
+            away = np.linalg.norm(rounded.center[same] - exact.center[n], axis=1)
+            gaps.append(away.min(initial=np.inf))
+    assert len(gaps) > 20
+    assert np.percentile(gaps, 95) < 0.03  # metres
 
 
 @pytest.mark.gpu

@@ -58,7 +58,7 @@ def run_frame(args):
     config = config_of(args, defaults=_settings(args.bag))
     perceiver = load_perceiver(config)
     frames = _frames(args.bag, config)
-    machine = describe_machine(perceiver.device)
+    machine = describe_machine(perceiver.device, perceiver.is_half)
     with tqdm(unit=' frame', disable=None) as bar:
         mapper = CostMapper(config)
         times_ms = measure_frames(frames, perceiver, mapper, args.seconds, bar.update)

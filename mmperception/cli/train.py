@@ -77,6 +77,10 @@ def _trainer(train, out, root, device):
             raise ValueError('data: name the folder of gtsdb and gtsrb, or set MMPERCEPTION_DATA')
         return SignTrainer(train, out, root, device)
     real = real_scenes(root, train.drives, NetworkConfig(fusion=train.fusion)) if root else []
+    if train.refine:
+        from mmperception.training.refine_loop import RefineTrainer
+
+        return RefineTrainer(train, out, real, device)
     return Trainer(train, out, real, device)
 
 

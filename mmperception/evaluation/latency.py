@@ -66,8 +66,8 @@ def time_frame(frame, perceiver, mapper):
     return row
 
 
-def describe_machine(device):
-    """Return the processor, its matrix instructions, threads and a matrix product."""
+def describe_machine(device, is_half=False):
+    """Return the processor, its matrix instructions, threads, type and a matrix product."""
     return {
         'processor': processor_name(),
         'instructions': [
@@ -76,7 +76,7 @@ def describe_machine(device):
         'threads': torch.get_num_threads(),
         'torch': torch.__version__,
         'device': str(device),
-        'dtype': 'float32',
+        'dtype': 'bfloat16' if is_half else 'float32',
         f'matmul_{MATRIX}_ms': round(matmul_ms(device), 2),
     }
 

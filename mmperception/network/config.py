@@ -34,6 +34,8 @@ class NetworkConfig:
         Pixels; the height follows the camera's aspect, rounded to a multiple of 16.
     max_fused_pillars : int
         At most this many occupied in-view pillars, nearest first, look at the image.
+    refine : bool
+        With the second stage, see network/refine.py.
     classes : tuple of str
 
     """
@@ -49,6 +51,7 @@ class NetworkConfig:
     feature_channels: int = 32
     image_width: int = 640
     max_fused_pillars: int = 8192
+    refine: bool = False
     classes: tuple[str, ...] = CLASSES
 
     def __post_init__(self):

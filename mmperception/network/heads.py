@@ -70,9 +70,11 @@ class BoxHead(nn.Module):
 
     def forward(self, fine, middle, cells):
         b, row, column = cells.unbind(1)
-        around = self.fine(_patches(fine, b, row, column))
-        around = around + self.middle(_patches(middle, b, row // 2, column // 2))
-        return self.layers(around + self.quarter(row % 2 * 2 + column % 2)).float()
+        # bfloat16 would round places to centimetres.
+        with torch.autocast(fine.device.type, enabled=False):
+            around = self.fine(_patches(fine, b, row, column).float())
+            around = around + self.middle(_patches(middle, b, row // 2, column // 2).float())
+            return self.layers(around + self.quarter(row % 2 * 2 + column % 2))
 
 
 def _patches(maps, b, row, column):

@@ -22,6 +22,7 @@ from mmperception.network.lidar import (
     SparseStem,
 )
 from mmperception.network.motion import MotionEncoder
+from mmperception.network.refine import BoxRefiner
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -44,6 +45,8 @@ class PerceptionNetwork(nn.Module):
             channels, config.bev_channels[1], config.pillar_channels, num_classes
         )
         self.camera_head = CameraHead(config.feature_channels, num_classes)
+        # Not part of `forward`: it looks at decoded boxes.
+        self.refiner = BoxRefiner(num_classes) if config.refine else None
 
     def forward(self, batch, cells=None):
         """

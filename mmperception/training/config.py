@@ -28,6 +28,11 @@ class TrainConfig:
         Share of real samples in a batch when there are any.
     start : str
         Weights file to start from; empty: random weights.
+    refine : bool
+        Train the second stage alone, on what the first stage of `start` proposes; `batch_size`
+        is then a number of crops.
+    bank_batches : int
+        Batches of four scenes that the first stage looks at for the second.
     steps, batch_size : int
     minutes : float
         The run ends, and the rate falls to its end, after so long; 0: by steps alone.
@@ -51,6 +56,8 @@ class TrainConfig:
     galleries: str = ''
     real_share: float = 0.5
     start: str = ''
+    refine: bool = False
+    bank_batches: int = 400
     steps: int = 6000
     minutes: float = 0.0
     batch_size: int = 4
@@ -67,6 +74,8 @@ class TrainConfig:
             raise ValueError('real_share: must be 0 to 1')
         if self.steps < 1 or self.batch_size < 1:
             raise ValueError('steps and batch_size: must be at least 1')
+        if self.refine and not self.start:
+            raise ValueError('refine: needs start, the weights of the first stage')
 
 
 def load(path):

@@ -84,14 +84,18 @@ class SceneBatches(torch.utils.data.Dataset):
         return self.train.steps
 
     def __getitem__(self, index):
+        scenes, batch, grid = self.draw(index)
+        shape = batch.images.shape[-2:] if batch.images.shape[1] else (0, 0)
+        return batch, stack_targets(scenes, grid, shape, self.network)
+
+    def draw(self, index):
+        """Return the augmented scenes of a step, the batch of them and its pillar window."""
         rng = np.random.default_rng((self.train.seed, index * self.num_processes + self.rank))
         quadrant = int(rng.choice(4, p=QUADRANT_SHARES))
         with_camera = bool(rng.random() < CAMERA_BATCHES)
         scenes = [self._scene(rng, quadrant, with_camera) for _ in range(self.train.batch_size)]
         grid = self.window(quadrant)
-        batch = make_batch([_inputs(s, rng) for s in scenes], grid, self.network)
-        shape = batch.images.shape[-2:] if batch.images.shape[1] else (0, 0)
-        return batch, stack_targets(scenes, grid, shape, self.network)
+        return scenes, make_batch([_inputs(s, rng) for s in scenes], grid, self.network), grid
 
     def window(self, quadrant):
         """Return the pillar window that lies in one of the four directions."""

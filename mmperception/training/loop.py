@@ -58,7 +58,11 @@ class Trainer:
         torch.manual_seed(train.seed)
         network = PerceptionNetwork(self.config)
         if train.start:
-            network.load_state_dict(load_network(train.start)[0].state_dict())
+            # A second stage belongs to the first that it was trained on: this one changes.
+            old = load_network(train.start)[0].state_dict()
+            network.load_state_dict(
+                {name: value for name, value in old.items() if not name.startswith('refiner.')}
+            )
         network.trunk.to(memory_format=torch.channels_last)
         network.backbone.to(memory_format=torch.channels_last)
         batches = SceneBatches(train, self.config, real, rank, size)

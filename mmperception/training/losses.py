@@ -90,15 +90,28 @@ def box_iou(values, targets, cell_m):
     exact for equal headings, which is what a score has to rank. `cell_m` turns offsets to metres.
     """
     half_turn = torch.atan2(targets[:, 6], targets[:, 7]) / 2
-    dx, dy = ((values[:, :2] - targets[:, :2]) * cell_m).T
-    cos, sin = torch.cos(half_turn), torch.sin(half_turn)
-    delta = torch.stack((cos * dx + sin * dy, cos * dy - sin * dx, values[:, 2] - targets[:, 2]))
-    size_a, size_b = values[:, 3:6].clamp(-3, 4).exp().T, targets[:, 3:6].exp().T
+    delta = values[:, :3] - targets[:, :3]
+    step = delta * delta.new_tensor((cell_m, cell_m, 1.0))
+    size_a, size_b = values[:, 3:6].clamp(-3, 4).exp(), targets[:, 3:6].exp()
+    turn = torch.atan2(values[:, 6], values[:, 7]) / 2 - half_turn
+    return overlap_along(step, half_turn, size_a, size_b, turn)
+
+
+def overlap_along(step, yaw, size_a, size_b, turn):
+    """
+    Return the approximate 3D IoU (T,) of boxes a with boxes b, compared along the axes of b.
+
+    `step` (T, 3) leads from the centre of b to that of a, `yaw` (T,) is the heading of b, sizes
+    are (T, 3), and `turn` (T,) is the heading of a less that of b, of which the squared cosine
+    is taken off.
+    """
+    cos, sin = torch.cos(yaw), torch.sin(yaw)
+    dx, dy, dz = step.T
+    delta = torch.stack((cos * dx + sin * dy, cos * dy - sin * dx, dz), 1)
     overlap = torch.minimum(size_a / 2, delta + size_b / 2)
     overlap = (overlap - torch.maximum(-size_a / 2, delta - size_b / 2)).clamp(min=0)
-    shared = overlap.prod(0)
-    turn = torch.atan2(values[:, 6], values[:, 7]) / 2 - half_turn
-    return shared / (size_a.prod(0) + size_b.prod(0) - shared) * torch.cos(turn) ** 2
+    shared = overlap.prod(1)
+    return shared / (size_a.prod(1) + size_b.prod(1) - shared) * torch.cos(turn) ** 2
 
 
 def _camera_box_loss(box, targets):
