@@ -148,10 +148,19 @@ class SignsConfig:
     keep_s: float = option(8.0, 's', 'An unseen sign is kept for this time.')
     keep_behind_m: float = option(5.0, 'm', 'A sign further behind base_frame is dropped.')
     min_points: int = option(3, 'points', 'Fewest LiDAR points on a face that give its range.')
+    map_file: str = option(
+        '', '', 'GeoJSON of all signs seen, continued where it exists; needs GPS; empty: none.'
+    )
+    map_period_s: float = option(10.0, 's', 'The file is written so often, and at the end.')
+    max_turned_deg: float = option(
+        60.0, 'deg', "A face turned further from the robot's way is reported, not obeyed."
+    )
 
     def __post_init__(self):
         _require(self.every >= 1, 'signs.every: must be at least 1')
         _require(self.max_read >= 1, 'signs.max_read: must be at least 1')
+        _require(self.map_period_s > 0, 'signs.map_period_s: must be positive')
+        _require(0 < self.max_turned_deg <= 180, 'signs.max_turned_deg: must be 0 to 180')
         _require(
             0 < self.score_threshold < 1 and 0 < self.min_read < 1,
             'signs.score_threshold and signs.min_read: must be between 0 and 1',

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 from mmperception.geometry import apply, invert, project
 from mmperception.sign_classes import sign_width_m
+from mmperception.sign_facing import Facing, facing_of_box, facing_of_points
 import numpy as np
 
 LIDAR, SIZE, TRACK = 'lidar', 'size', 'track'
@@ -44,6 +45,8 @@ class Placed:
         `lidar` or `size`.
     width_m : float
         Of the plate at this range.
+    facing : Facing
+        In `base_link`.
 
     """
 
@@ -51,6 +54,7 @@ class Placed:
     covariance: np.ndarray
     source: str
     width_m: float
+    facing: Facing = Facing()
 
 
 class SweepPoints:
@@ -126,41 +130,48 @@ def place_sign(box, class_id, view, sweep, min_points=3):
     by_size_m = sign_width_m(class_id) / max(extent, 1e-4)
     half_angle_rad = float(np.arctan(np.hypot(*(rays[1, :2] - rays[0, :2])) / 2))
     points, is_bright = sweep.around(view, rays[2], half_angle_rad)
-    depth_m = face_depth(points, is_bright, box, view.model, by_size_m, min_points)
-    source = SIZE if depth_m is None else LIDAR
-    depth_m = by_size_m if depth_m is None else depth_m
+    face = points_on_face(points, is_bright, box, view.model, by_size_m)
+    is_measured = len(face) >= min_points
+    source = LIDAR if is_measured else SIZE
+    depth_m = float(np.median(face[:, 2])) if is_measured else by_size_m
     base_from_camera = invert(view.camera_from_base)
     position = apply(base_from_camera, (rays[2] * depth_m)[None])[0]
     covariance = _covariance(rays[2], depth_m, source, view.model)
     turn = base_from_camera[:3, :3]
+    ahead = turn @ rays[2]
+    bearing_rad = float(np.arctan2(ahead[1], ahead[0]))
+    facing = facing_of_points(apply(base_from_camera, face), bearing_rad)
+    if not facing.is_known:
+        size_px = view.model.width, view.model.height
+        facing = facing_of_box(box, class_id, bearing_rad, size_px)
     return Placed(
         position=position.astype(np.float64),
         covariance=turn @ covariance @ turn.T,
         source=source,
         width_m=extent * depth_m,
+        facing=facing,
     )
 
 
-def face_depth(points, is_bright, box, model, by_size_m, min_points):
-    """Return the depth of the points on a sign's face, metres; None when they are too few."""
+def points_on_face(points, is_bright, box, model, by_size_m):
+    """Return those of the points (N, 3), in the optical frame, that lie on a sign's face."""
     if not len(points):
-        return None
+        return points
     pixels, depth_m = project(points, model)
     middle, half = (box[:2] + box[2:]) / 2 - 0.5, (box[2:] - box[:2]) / 2 * INNER_SHARE
     on_face = (np.abs(pixels - middle) <= half).all(axis=1)
     on_face &= (depth_m > SMALLEST * by_size_m) & (depth_m < LARGEST * by_size_m)
-    depth_m, weight = depth_m[on_face], 1.0 + BRIGHT_WEIGHT * is_bright[on_face]
-    if len(depth_m) < min_points:
-        return None
-    order = np.argsort(depth_m)
-    depth_m, weight = depth_m[order], weight[order]
+    chosen = np.flatnonzero(on_face)
+    chosen = chosen[np.argsort(depth_m[chosen])]
+    if not len(chosen):
+        return points[:0]
+    depth_m, weight = depth_m[chosen], 1.0 + BRIGHT_WEIGHT * is_bright[chosen]
     reach_m = FACE_DEPTH_M + 0.01 * depth_m
     end = np.searchsorted(depth_m, depth_m + reach_m, side='right')
     total = np.append(0.0, np.cumsum(weight))
     first = int(np.argmax(total[end] - total[:-1]))
     last = end[first]
-    chosen = depth_m[first:last]
-    return float(np.median(chosen)) if len(chosen) >= min_points else None
+    return points[chosen[first:last]]
 
 
 def rays_from_pixels(pixels, model):

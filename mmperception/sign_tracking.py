@@ -9,9 +9,10 @@ LiDAR measured stays when the sign leaves the LiDAR's view.
 
 from dataclasses import dataclass
 
-from mmperception.geometry import apply, invert, project
+from mmperception.geometry import apply, invert, project, yaw_of
 from mmperception.network.signs import REJECT
 from mmperception.sign_classes import UNREAD
+from mmperception.sign_facing import Facing
 from mmperception.sign_range import LIDAR, SIZE, TRACK
 import numpy as np
 
@@ -45,6 +46,8 @@ class Signs:
     track_id : (N,) int64
     is_seen : (N,) bool
         In the latest look.
+    facing : tuple of Facing
+        Where each face looks, by all sightings.
 
     """
 
@@ -59,6 +62,7 @@ class Signs:
     source: tuple
     track_id: np.ndarray
     is_seen: np.ndarray
+    facing: tuple = ()
 
     def __len__(self):
         return len(self.position)
@@ -79,6 +83,7 @@ class _Track:
     misses: int = 0
     has_lidar: bool = False
     source: str = SIZE
+    facing: Facing = Facing()
 
     @property
     def score(self):
@@ -160,6 +165,7 @@ class SignTracker:
             ),
             track_id=np.array([track.track_id for track in shown], np.int64),
             is_seen=is_seen,
+            facing=tuple(track.facing.turned(yaw_of(base_from_odom)) for track in shown),
         )
 
     def reading(self, track):
@@ -231,6 +237,7 @@ class SignTracker:
             track.width_m += (placed.width_m - track.width_m) / (track.hits + 1)
         track.has_lidar |= placed.source == LIDAR
         track.source = LIDAR if placed.source == LIDAR else (TRACK if track.has_lidar else SIZE)
+        track.facing = track.facing.joined(placed.facing.turned(yaw_of(odom_from_base)))
         self._vote(track, found, d)
         track.hits += 1
         track.misses = 0
@@ -257,6 +264,7 @@ class SignTracker:
             first_ns=self.stamp_ns,
             has_lidar=placed.source == LIDAR,
             source=placed.source,
+            facing=placed.facing.turned(yaw_of(odom_from_base)),
         )
         self._vote(track, found, d)
         self.tracks.append(track)

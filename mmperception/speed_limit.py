@@ -10,8 +10,9 @@ no speed limit: 0.0 would set the robot free.
 
 from dataclasses import dataclass
 
-from mmperception.geometry import apply, invert
+from mmperception.geometry import apply, invert, yaw_of
 from mmperception.sign_classes import SIGN_CLASSES, SPEEDS_KMH
+from mmperception.sign_facing import Facing, is_meant
 import numpy as np
 
 NO_LIMIT = 0.0
@@ -30,19 +31,20 @@ MAX_WAITING = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SignSighting:
-    """One followed sign: `track`, class, `position` (3,) in `base_link`, width of its plate."""
+    """One followed sign: `track`, class, `position` (3,), plate's width and `facing` in base."""
 
     track: str
     class_id: int
     position: np.ndarray
     width_m: float
+    facing: Facing = Facing()
 
 
 class SpeedLimits:
     """Follows signs and the robot; says which limit holds and what to send."""
 
-    def __init__(self, settings):
-        self.settings = settings
+    def __init__(self, settings, max_turned_rad=np.pi):
+        self.settings, self.max_turned_rad = settings, max_turned_rad
         self.clear()
 
     def clear(self):
@@ -72,7 +74,8 @@ class SpeedLimits:
             x, y, _ = sign.position
             if x > AHEAD_M or sign.track in self.waiting:
                 place = apply(odom_from_base, sign.position[None])[0]
-                self.waiting[sign.track] = (sign.class_id, place, sign.width_m)
+                facing = sign.facing.turned(yaw_of(odom_from_base))
+                self.waiting[sign.track] = (sign.class_id, place, sign.width_m, facing)
         while len(self.waiting) > MAX_WAITING:
             self.waiting.pop(next(iter(self.waiting)))
 
@@ -84,13 +87,14 @@ class SpeedLimits:
             self.driven_m += float(np.linalg.norm(odom_from_base[:2, 3] - self.place))
         self.place, self.place_ns = odom_from_base[:2, 3].copy(), stamp_ns
         base_from_odom = invert(odom_from_base)
-        for track, (class_id, place, width_m) in list(self.waiting.items()):
+        way_rad = yaw_of(odom_from_base)
+        for track, (class_id, place, width_m, facing) in list(self.waiting.items()):
             x, y, _ = apply(base_from_odom, place[None])[0]
             if x > 0:
                 continue
             del self.waiting[track]
             self.passed.add(track)
-            if self._is_ours(y, width_m):
+            if self._is_ours(y, width_m) and is_meant(facing, way_rad, self.max_turned_rad):
                 self._set(SPEEDS_KMH.get(class_id), stamp_ns)
         self._expire(stamp_ns)
 

@@ -3,6 +3,7 @@
 
 from mmperception.config import SpeedLimitConfig
 from mmperception.geometry import transform_from_yaw
+from mmperception.sign_facing import Facing
 from mmperception.speed_limit import NO_LIMIT, SignSighting, SpeedLimits
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ class Drive:
     """A robot that drives straight on and sees signs at (x, y) of the odometry frame."""
 
     def __init__(self, **settings):
-        self.limits = SpeedLimits(SpeedLimitConfig(**{'robot_max_mps': 30.0, **settings}))
+        settings = SpeedLimitConfig(**{'robot_max_mps': 30.0, **settings})
+        self.limits = SpeedLimits(settings, np.deg2rad(60))
         self.signs, self.sent, self.now_ns, self.x_m = {}, [], START_NS, 0.0
 
-    def add(self, class_id, x_m=SIGN_X_M, y_m=-3.0, width_m=0.6):
-        self.signs[str(len(self.signs) + 1)] = (class_id, x_m, y_m, width_m)
+    def add(self, class_id, x_m=SIGN_X_M, y_m=-3.0, width_m=0.6, facing=None):
+        sign = (class_id, x_m, y_m, width_m, facing or Facing())
+        self.signs[str(len(self.signs) + 1)] = sign
 
     def to(self, x_m):
         """Drive to a place; return what was sent on the way as (x, value)."""
@@ -35,8 +38,9 @@ class Drive:
                     class_id=class_id,
                     position=np.array([sx - self.x_m, sy, 2.0]),
                     width_m=width_m,
+                    facing=facing,
                 )
-                for track, (class_id, sx, sy, width_m) in self.signs.items()
+                for track, (class_id, sx, sy, width_m, facing) in self.signs.items()
                 if -5 < sx - self.x_m < 40
             ]
             self.limits.see(seen, pose)
@@ -130,6 +134,21 @@ def test_a_stop_sign_is_no_speed_limit():
 def test_signs_of_another_road_or_size_are_not_obeyed(y_m, width_m):
     drive = Drive()
     drive.add(LIMIT_30, y_m=y_m, width_m=width_m)
+    assert drive.values(60.0) == []
+
+
+@pytest.mark.parametrize('side', [-1, 1])
+def test_a_sign_that_faces_another_road_is_not_obeyed(side):
+    drive = Drive()
+    drive.add(LIMIT_30, facing=Facing(np.pi + side * np.deg2rad(85), 0.1))
+    assert drive.values(60.0) == []
+    drive.add(LIMIT_50, 80.0, facing=Facing(np.pi + side * np.deg2rad(40), 0.1))
+    assert drive.values(100.0)[0] == pytest.approx(50 / 3.6)
+
+
+def test_the_back_of_a_sign_is_not_obeyed():
+    drive = Drive()
+    drive.add(LIMIT_30, facing=Facing(0.0, 0.3))
     assert drive.values(60.0) == []
 
 

@@ -15,6 +15,7 @@ from mmperception.ros.assembly import FrameAssembler
 from mmperception.ros.inputs import Inputs
 from mmperception.ros.outputs import PerceptionOutputs
 from mmperception.ros.process import run
+from mmperception.ros.sign_map import SignMapFile
 from mmperception.ros.working_node import elapsed_ms, WorkingNode
 
 # Counted by the assembler: what was used although something was missing.
@@ -32,6 +33,7 @@ class PerceptionNode(WorkingNode):
         """Load the network and announce what will be published."""
         super().configure()
         self.perceiver = load_perceiver(self.config)
+        self.sign_map = SignMapFile(self)
         self.outputs = PerceptionOutputs(self)
 
     def cleanup(self):
@@ -50,10 +52,14 @@ class PerceptionNode(WorkingNode):
         self.worker.start()
 
     def deactivate(self):
-        """Unsubscribe and end the worker."""
-        if self.worker is not None:
+        """Unsubscribe, end the worker, write what is to be kept."""
+        was_active = self.worker is not None
+        if was_active:
             self.inputs.destroy()
         super().deactivate()
+        if was_active:
+            self.sign_map.write()
+            self.sign_map.forget()
 
     def work(self, matched):
         """Turn one matched set into messages."""
@@ -68,6 +74,7 @@ class PerceptionNode(WorkingNode):
         timings_ms['publish'] = elapsed_ms(perceived_ns)
         timings_ms['total'] = elapsed_ms(started_ns)
         self.outputs.draw(frame, perception)
+        self.sign_map.see(frame, perception.signs, monotonic_ns())
         return timings_ms
 
     def idle(self, now_ns):
@@ -82,6 +89,7 @@ class PerceptionNode(WorkingNode):
         """Empty the tracker and the motion history."""
         self.perceiver.reset()
         self.assembler.reset()
+        self.sign_map.forget()
 
     def report(self):
         """Say what each input does, and the work."""

@@ -14,7 +14,9 @@ from mmperception.cost_paint import SeenSign
 from mmperception.geometry import apply, yaw_of
 from mmperception.ros import qos
 from mmperception.ros.headers import ns_from_time
+from mmperception.ros.sign_messages import facing_from_msg
 from mmperception.ros.working_node import LOG_PERIOD_S
+from mmperception.sign_facing import is_meant
 import numpy as np
 from vision_msgs.msg import Detection3DArray
 
@@ -66,10 +68,14 @@ class SignInbox:
             raise ValueError(
                 f'signs in {message.header.frame_id}, expected {self.node.config.base_frame}'
             )
+        max_turned_rad = np.deg2rad(self.node.config.signs.max_turned_deg)
         for detection in message.detections:
             at = detection.bbox.center.position
             place = np.array((at.x, at.y, at.z))
             if not detection.results or not np.isfinite(place).all():
+                continue
+            # In `base_link` the way is the x axis; a sign of another road closes nothing here.
+            if not is_meant(facing_from_msg(detection), 0.0, max_turned_rad):
                 continue
             sign = SeenSign(
                 name=detection.results[0].hypothesis.class_id,

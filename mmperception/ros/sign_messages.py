@@ -3,13 +3,21 @@
 Signs to vision_msgs and back.
 
 `results[0]` holds the class name and the score, `results[1]` says where the position comes from:
-`range_from_lidar`, `range_from_size` or `range_from_track`. The pose looks back at the robot.
+`range_from_lidar`, `range_from_size` or `range_from_track`. The pose looks where the face does;
+one that was not measured looks back at the robot, and the variance of its yaw says so.
 Source: vision_msgs 4.1.
 """
 
-from mmperception.ros.headers import array_from, header_from, ns_from_time, pose_from_yaw
+from mmperception.ros.headers import (
+    array_from,
+    header_from,
+    ns_from_time,
+    pose_from_yaw,
+    yaw_from_quaternion,
+)
 from mmperception.ros.object_messages import box_detection
 from mmperception.sign_classes import SIGN_CLASSES, sign_name
+from mmperception.sign_facing import Facing
 from mmperception.speed_limit import SignSighting
 import numpy as np
 from vision_msgs.msg import (
@@ -38,8 +46,11 @@ def msg_from_signs(signs):
 
 def _sign(signs, i, header):
     x, y, _ = signs.position[i]
-    pose = pose_from_yaw(signs.position[i], float(np.arctan2(-y, -x)))
-    covariance = np.diag([0.0, 0.0, 0.0, UNOBSERVED, UNOBSERVED, UNOBSERVED])
+    facing = signs.facing[i] if signs.facing else Facing()
+    yaw = facing.yaw_rad if facing.is_known else float(np.arctan2(-y, -x))
+    pose = pose_from_yaw(signs.position[i], yaw)
+    yaw_variance = facing.sigma_rad**2 if facing.is_known else UNOBSERVED
+    covariance = np.diag([0.0, 0.0, 0.0, UNOBSERVED, UNOBSERVED, yaw_variance])
     covariance[:3, :3] = signs.covariance[i]
     hypotheses = [
         ObjectHypothesis(class_id=sign_name(signs.class_id[i]), score=float(signs.score[i])),
@@ -79,6 +90,18 @@ def _image_sign(found, i, header):
     )
 
 
+def facing_from_msg(detection):
+    """Return the Facing of a Detection3D; unknown where its yaw has no or too large a variance."""
+    if not detection.results:
+        return Facing()
+    pose = detection.results[0].pose
+    variance, yaw = float(pose.covariance[35]), yaw_from_quaternion(pose.pose.orientation)
+    # Zero means that nobody filled it in: unknown, never perfect.
+    if not (0 < variance < UNOBSERVED and np.isfinite(yaw)):
+        return Facing()
+    return Facing(yaw, variance**0.5)
+
+
 def sightings_from_msg(msg, base_frame):
     """
     Read what the speed limit needs from a `signs` message.
@@ -108,6 +131,7 @@ def sightings_from_msg(msg, base_frame):
                     class_id=CLASS_OF_NAME[name],
                     position=np.asarray(position, np.float64),
                     width_m=float(one.bbox.size.y),
+                    facing=facing_from_msg(one),
                 )
             )
     return ns_from_time(msg.header.stamp), sightings

@@ -7,6 +7,7 @@ limits. Rules are those of mmperception/speed_limit.py. Source: nav2_msgs/SpeedL
 """
 
 from collections import deque
+import math
 
 from mmperception.ros import qos
 from mmperception.ros.sign_messages import sightings_from_msg
@@ -23,7 +24,8 @@ class SpeedLimitLink:
 
     def __init__(self, node, publisher):
         self.node, self.publisher = node, publisher
-        self.limits = SpeedLimits(node.config.speed_limit)
+        max_turned_rad = math.radians(node.config.signs.max_turned_deg)
+        self.limits = SpeedLimits(node.config.speed_limit, max_turned_rad)
         self._messages = deque(maxlen=KEPT)
         self._subscription = node.create_subscription(
             Detection3DArray, 'signs', self._receive, qos.result(),

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signs as vision_msgs: names, tracks, sources and boxes arrive as they were sent."""
 
-from mmperception.ros.headers import ns_from_time
+from dataclasses import replace
+
+from mmperception.ros.headers import ns_from_time, yaw_from_quaternion
 from mmperception.ros.sign_messages import (
+    facing_from_msg,
     msg_from_image_signs,
     msg_from_signs,
     sightings_from_msg,
 )
 from mmperception.sign_classes import UNREAD
+from mmperception.sign_facing import Facing
 from mmperception.sign_stage import ImageSigns
 from mmperception.sign_tracking import Signs
 import numpy as np
@@ -47,6 +51,20 @@ def test_a_sign_says_its_name_its_track_and_where_its_range_is_from():
     covariance = np.array(second.results[0].pose.covariance).reshape(6, 6)
     assert np.diag(covariance)[:3] == pytest.approx([0.08, 0.02, 0.04])
     assert covariance[5, 5] > 100
+
+
+def test_where_a_face_looks_arrives_with_its_doubt():
+    signs = replace(make_signs(), facing=(Facing(2.5, 0.2), Facing()))
+    turned, unknown = msg_from_signs(signs).detections
+    arrived = facing_from_msg(turned)
+    assert (arrived.yaw_rad, arrived.sigma_rad) == (pytest.approx(2.5), pytest.approx(0.2))
+    assert not facing_from_msg(unknown).is_known
+    # Without a measurement the plate is taken to look back at the robot.
+    pose = unknown.results[0].pose.pose
+    assert yaw_from_quaternion(pose.orientation) == pytest.approx(np.arctan2(-4.0, -31.0))
+    # A publisher that fills in no variance did not measure it.
+    turned.results[0].pose.covariance[35] = 0.0
+    assert not facing_from_msg(turned).is_known
 
 
 def test_only_signs_that_were_read_reach_the_speed_limit():
