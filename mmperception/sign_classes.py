@@ -43,6 +43,8 @@ class SignClass:
     mirrored: int | None = None
 
 
+# The other plates are as tall as wide; a triangle's corners are round, which lowers it.
+TRIANGLE_HEIGHT = 0.855
 UP, DOWN = 'triangle_up', 'triangle_down'
 SIGN_CLASSES = (
     SignClass('speed_limit_20', speed_kmh=20),
@@ -101,3 +103,9 @@ def sign_name(class_id):
 def sign_width_m(class_id):
     """Return the usual width of the plate; that of a circle for one that was not read."""
     return WIDTH_M['circle' if class_id == UNREAD else SIGN_CLASSES[class_id].shape]
+
+
+def sign_height_m(class_id):
+    """Return the usual height of the plate."""
+    is_triangle = class_id != UNREAD and SIGN_CLASSES[class_id].shape in (UP, DOWN)
+    return sign_width_m(class_id) * (TRIANGLE_HEIGHT if is_triangle else 1.0)

@@ -11,7 +11,7 @@ are those of the face's normal, counter-clockwise from x; without a measurement 
 from dataclasses import dataclass
 
 from mmperception.geometry import wrap_angle
-from mmperception.sign_classes import SIGN_CLASSES, UNREAD
+from mmperception.sign_classes import sign_height_m, sign_width_m, UNREAD
 import numpy as np
 
 # Fewest points, and their spread along the plate, that tell an angle.
@@ -20,8 +20,6 @@ RANGE_NOISE_M, LEAST_SIGMA_RAD = 0.02, 0.09
 # Of the width over the height of a box, beside that of its pixels: plates are not all alike.
 RATIO_SIGMA, BOX_SIGMA_PX = 0.05, 1.5
 EDGE_PX = 2.0
-# A box of a triangle is wider than tall: median of GTSDB's; all other plates are as wide as tall.
-WIDTH_OVER_HEIGHT = {'triangle_up': 1.1, 'triangle_down': 1.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,7 @@ def facing_of_box(box, class_id, bearing_rad, size_px):
     is_cut = min(box[0], box[1]) < EDGE_PX or (np.subtract(size_px, box[2:]) < EDGE_PX).any()
     if class_id == UNREAD or is_cut or min(width, height) <= 0:
         return Facing()
-    nominal = WIDTH_OVER_HEIGHT.get(SIGN_CLASSES[class_id].shape, 1.0)
+    nominal = sign_width_m(class_id) / sign_height_m(class_id)
     ratio_sigma = np.hypot(RATIO_SIGMA, np.sqrt(2) * BOX_SIGMA_PX / height)
     angle = float(np.arccos(np.clip(width / height / nominal, 0.0, 1.0)))
     # Near zero the cosine hardly changes: there the root of the doubt is the doubt.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 from mmperception.geometry import apply, invert, project
-from mmperception.sign_classes import sign_width_m
+from mmperception.sign_classes import sign_height_m, sign_width_m
 from mmperception.sign_facing import Facing, facing_of_box, facing_of_points
 import numpy as np
 
@@ -23,6 +23,8 @@ SMALLEST, LARGEST = 0.55, 1.8
 INNER_SHARE = 0.9
 # Points of one face lie this close in depth: a plate may be turned, ranges have noise.
 FACE_DEPTH_M = 0.35
+# A plate whose box is narrower than this share of its proper width is turned.
+TURNED_RATIO = 0.85
 # Beside the angle that a box covers: camera and LiDAR look from different places.
 PARALLAX_RAD = 0.12
 BRIGHT_PERCENTILE, BRIGHT_WEIGHT = 95, 3.0
@@ -125,8 +127,7 @@ def place_sign(box, class_id, view, sweep, min_points=3):
     """
     corners = np.array([box[:2], box[2:], (box[:2] + box[2:]) / 2], np.float64) - 0.5
     rays = rays_from_pixels(corners, view.model)
-    # Seen under an angle a plate gets narrow, hardly ever low.
-    extent = float(max(rays[1, 0] - rays[0, 0], rays[1, 1] - rays[0, 1]))
+    extent = _upright_width(rays, class_id)
     by_size_m = sign_width_m(class_id) / max(extent, 1e-4)
     half_angle_rad = float(np.arctan(np.hypot(*(rays[1, :2] - rays[0, :2])) / 2))
     points, is_bright = sweep.around(view, rays[2], half_angle_rad)
@@ -151,6 +152,18 @@ def place_sign(box, class_id, view, sweep, min_points=3):
         width_m=extent * depth_m,
         facing=facing,
     )
+
+
+def _upright_width(rays, class_id):
+    """
+    Return how wide a plate would appear at depth 1 if it looked at the camera.
+
+    Seen under an angle it gets narrow and stays as tall: then its height counts. Else the mean
+    of both does, whose pixels err half as far as the larger of the two.
+    """
+    width, height = (rays[1, :2] - rays[0, :2]).tolist()
+    by_height = height * sign_width_m(class_id) / sign_height_m(class_id)
+    return by_height if width < TURNED_RATIO * by_height else (width + by_height) / 2
 
 
 def points_on_face(points, is_bright, box, model, by_size_m):

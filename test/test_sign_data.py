@@ -2,16 +2,17 @@
 """Sign data: folders are read, folds keep look-alikes together, training pictures are right."""
 
 import cv2
-from mmperception.datasets.gtsdb import gtsdb_folds, list_pictures, read_gtsdb
+from mmperception.datasets.gtsdb import gtsdb_folds, list_pictures, read_gtsdb, SignImage
 from mmperception.datasets.gtsrb import gtsrb_folds, read_gtsrb
 from mmperception.datasets.layout import GTSDB, GTSRB, layout_of
 from mmperception.network.signs import CLASSIFIER, DETECTOR, REJECT
 from mmperception.sign_classes import NUM_SIGN_CLASSES
 from mmperception.simulation.sign_faces import sign_face
-from mmperception.simulation.sign_others import DRAWERS, other_face
+from mmperception.simulation.sign_others import DRAWERS, other_face, zone_face, ZONE_RING
 from mmperception.training import sign_config
+from mmperception.training.sign_config import SignTrainConfig
 from mmperception.training.sign_crops import ClassifierBatches
-from mmperception.training.sign_data import mirrored, pieces_of, SignData
+from mmperception.training.sign_data import mirrored, pieces_of, SignData, warped
 from mmperception.training.sign_pictures import paste
 from mmperception.training.sign_scenes import DetectorBatches, stack_targets, visible_boxes
 import numpy as np
@@ -201,3 +202,48 @@ def test_the_shipped_settings_of_both_networks_are_read():
     folder = Path(__file__).parents[1] / 'config'
     assert sign_config.load(folder / 'train_signs.yaml').network == DETECTOR
     assert sign_config.load(folder / 'train_sign_classifier.yaml').network == CLASSIFIER
+
+
+@pytest.mark.parametrize('scale', [0.25, 0.4, 0.7, 1.0, 1.5])
+def test_a_shrunk_picture_shows_a_sign_where_its_box_says(scale):
+    picture = np.zeros((200, 200, 3), np.uint8)
+    picture[60:100, 80:120] = 255
+    matrix = scale * np.array([[1.0, 0.0, 3.0], [0.0, 1.0, -5.0]])
+    rows, columns = np.nonzero(warped(picture, matrix, 200)[..., 0] > 127)
+    seen = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    assert seen == pytest.approx(scale * np.array([83, 55, 123, 95]), abs=0.6)
+
+
+def test_a_shrunk_picture_leaves_no_pixel_out():
+    """A grid of lines that each second pixel would miss becomes an even grey."""
+    picture = np.zeros((160, 160, 3), np.uint8)
+    picture[:, ::4] = 255
+    small = warped(picture, np.array([[0.25, 0.0, 0.0], [0.0, 0.25, 0.0]]), 40)
+    assert np.ptp(small[2:-2, 2:-2]) < 40 and 40 < small.mean() < 90
+
+
+def test_small_signs_are_learnt_more_often_than_large_ones(tmp_path):
+    image = make_data(tmp_path).images[0]
+    boxes = np.array([[10, 10, 26, 26], [60, 20, 124, 84]], np.float32)
+    image = SignImage(file='a', path=image.path, boxes=boxes, class_id=np.array([1, 1]))
+    data = SignData(images=[image], pixels=[np.zeros((120, 180, 3), np.uint8)], crops=[],
+                    crop_pixels=[], faces=[], others=[])  # fmt: skip
+    batches = DetectorBatches(SignTrainConfig(sources=('gtsdb',), crop_px=128), data)
+    rng = np.random.default_rng(0)
+    samples = [batches.sample(rng)[1] for _ in range(200)]
+    widths = np.array([box[2] - box[0] for boxes in samples for box in boxes])
+    assert (widths < 32).mean() > 0.5 and widths.min() >= 9 and (widths > 64).any()
+
+
+def test_the_ring_of_a_zone_is_rejected_and_lies_where_it_is_said_to(tmp_path):
+    rng = np.random.default_rng(4)
+    face = zone_face(rng, 200)
+    x1, y1, x2, y2 = (ZONE_RING * 200).astype(int)
+    outside = face[..., :3].copy()
+    outside[y1:y2, x1:x2] = 255
+    # Red or grey with little green is the ring; nothing of it lies outside of its box.
+    assert not ((outside[..., 0] > 150) & (outside[..., 1] < 80)).any()
+    data = make_data(tmp_path)
+    data = SignData(**{n: getattr(data, n) for n in data.__slots__ if n != 'zones'}, zones=[face])
+    batches = ClassifierBatches(SignTrainConfig(network=CLASSIFIER, sources=('drawn',)), data)
+    assert batches._ring_of_zone(rng).shape == (48, 48, 3)

@@ -97,6 +97,33 @@ def test_without_a_sweep_the_size_gives_the_range_with_its_doubt():
     assert np.sqrt(across @ placed.covariance @ across) < 0.1
 
 
+def test_a_plate_seen_under_an_angle_is_no_further_than_one_that_looks_at_us():
+    x1, y1, x2, y2 = box_of(SIGN, 0.6)
+    narrow = np.array([x1 + 0.2 * (x2 - x1), y1, x2 - 0.2 * (x2 - x1), y2])
+    sweep = SweepPoints(Frame(stamp_ns=START_NS, cameras=(make_view(),)))
+    placed = place_sign(narrow, 1, make_view(), sweep)
+    assert placed.position == pytest.approx(SIGN, abs=0.1)
+
+
+def test_a_pixel_too_much_on_one_side_costs_half_of_its_share():
+    """The larger of width and height would be the range's whole error, and always too near."""
+    box = box_of(SIGN, 0.6)
+    width_px = box[2] - box[0]
+    sweep = SweepPoints(Frame(stamp_ns=START_NS, cameras=(make_view(),)))
+    placed = place_sign(box + (0, 0, 1, 0), 1, make_view(), sweep)
+    camera = np.array([1.0, 0.1, 1.6])
+    range_m, true_m = (np.linalg.norm(p - camera) for p in (placed.position, SIGN))
+    assert (true_m - range_m) / true_m == pytest.approx(0.5 / width_px, abs=0.1 / width_px)
+
+
+def test_a_triangle_is_less_tall_than_wide_and_no_nearer_for_it():
+    up, right = 18, box_of(SIGN, 0.9)
+    middle, half = (right[1] + right[3]) / 2, (right[3] - right[1]) / 2 * 0.855
+    box = np.array([right[0], middle - half, right[2], middle + half])
+    sweep = SweepPoints(Frame(stamp_ns=START_NS, cameras=(make_view(),)))
+    assert place_sign(box, up, make_view(), sweep).position == pytest.approx(SIGN, abs=0.1)
+
+
 @pytest.mark.parametrize(
     'lens',
     [

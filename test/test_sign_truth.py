@@ -9,15 +9,18 @@ import pytest
 
 def test_errors_are_told_by_where_the_range_is_from():
     metrics = sighting_metrics([
-        Sighting(range_m=20.0, source='lidar', error_m=0.2, is_read=True),
-        Sighting(range_m=30.0, source='lidar', error_m=9.0, is_read=True),
-        Sighting(range_m=20.0, source='size', error_m=3.0),
+        Sighting(range_m=20.0, source='lidar', error_m=0.2, by_size_error_m=1.0, is_read=True),
+        Sighting(range_m=30.0, source='lidar', error_m=9.0, by_size_error_m=1.5, is_read=True),
+        Sighting(range_m=20.0, source='size', error_m=3.0, by_size_error_m=3.0),
         Sighting(range_m=18.0),
     ])  # fmt: skip
     assert metrics['sign_sightings_found'].value == 75.0
     assert metrics['sign_sightings_read'].value == pytest.approx(200 / 3)
     assert metrics['lidar_error_m_p90'].value == pytest.approx(0.2)
-    assert metrics['size_error_percent_p90'].value == pytest.approx(15.0)
+    # Placed without the LiDAR, all three count: 5, 5 and 15 percent.
+    assert metrics['size_error_percent_p50'].value == pytest.approx(5.0)
+    assert metrics['size_error_percent_p90'].value == pytest.approx(13.0)
+    assert metrics['size_error_percent_p90'].count == 3
 
 
 def test_no_sighting_gives_no_figure():

@@ -10,7 +10,8 @@ from mmperception.cli.settings import add_settings, config_of
 
 # What a replay leaves behind, in the order in which people look.
 RESULTS = (
-    'summary.json', 'overview.png', 'overview.mp4', 'obstacles.geojson', 'signs.geojson', 'output',
+    'summary.json', 'overview.png', 'overview.mp4', 'obstacles.geojson', 'signs.geojson',
+    'signs.png', 'output',
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from mmperception.ros import bag
 from mmperception.ros.player import Drop
 import yaml
 
-RESULTS = ('summary.json', 'overview.png', 'overview.mp4')
+RESULTS = ('summary.json', 'overview.png', 'overview.mp4', 'signs.png')
 SENSOR_TOPICS = {
     'lidar': ('/lidar/points',),
     'gps': ('/gps/fix',),

@@ -10,6 +10,7 @@ seconds and when it is deactivated, if `signs.map_file` names a file.
 import logging
 from pathlib import Path
 
+from mmperception.canvas import write_png
 from mmperception.geometry import apply, yaw_of
 from mmperception.landmarks import fit_odometry
 from mmperception.ros import bag
@@ -26,6 +27,7 @@ from mmperception.sign_atlas import (
     SignAtlas,
     write_atlas,
 )
+from mmperception.sign_chart import sign_chart
 import numpy as np
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import NavSatFix
@@ -43,14 +45,14 @@ TYPES = {
 
 def write_sign_map(output, path, config):
     """
-    Write the map of signs of a replay's output.
+    Write the map of signs of a replay's output, and where there are fixes its picture.
 
     Parameters
     ----------
     output : path
         The recorded rosbag2.
     path : path
-        Of the GeoJSON file.
+        Of the GeoJSON file; the picture has the same name with `.png`.
     config : Config
         Frames by name.
 
@@ -73,6 +75,9 @@ def write_sign_map(output, path, config):
     else:
         note, signs = NOTE, placed_signs(merged(_tracks(arrays, transforms, config)), placing)
     write_atlas(path, signs, note)
+    known = [(msg.latitude, msg.longitude) for msg in fixes if msg.status.status >= 0]
+    if known and np.isfinite(known).all():
+        write_png(path.with_suffix('.png'), sign_chart(signs, np.array(known)))
     return len(signs)
 
 

@@ -20,6 +20,8 @@ from mmperception.simulation.sign_canvas import (
 import numpy as np
 
 SQUARE = [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)]
+# Of a zone's plate, x1, y1, x2, y2 from its upper left corner.
+ZONE_RING = np.array([0.17, 0.09, 0.83, 0.75])
 TRIANGLE = [(0.0, 0.93), (1.0, 0.93), (0.5, 0.07)]
 
 
@@ -135,13 +137,40 @@ def _chevron(canvas, rng):
 
 def _zone(canvas, rng):
     canvas.polygon(SQUARE, WHITE)
-    colour = GREY if rng.random() < 0.5 else RED
-    canvas.ring((0.5, 0.42), 0.28, 0.07, colour)
-    canvas.text('30', (0.5, 0.42), 0.26, GREY if colour == GREY else BLACK)
-    canvas.band([(0.2, 0.87), (0.8, 0.87)], 0.1, BLACK)
-    if colour == GREY:
+    middle = (ZONE_RING[:2] + ZONE_RING[2:]) / 2
+    radius = (ZONE_RING[2] - ZONE_RING[0]) / 2
+    is_end = rng.random() < 0.3
+    canvas.ring(middle, 0.87 * radius, 0.26 * radius, GREY if is_end else RED)
+    number = str(rng.choice(['10', '20', '30', '30', '30']))
+    canvas.text(number, middle, 0.8 * radius, GREY if is_end else BLACK)
+    canvas.text('ZONE', (0.5, 0.87), 0.17, GREY if is_end else BLACK)
+    if is_end:
         canvas.band([(0.05, 0.95), (0.95, 0.05)], 0.05, BLACK)
     return SQUARE
+
+
+def zone_face(rng, size_px=128):
+    """
+    Draw the plate of a zone: a ring like that of a limit, in a square that says otherwise.
+
+    Its `ZONE_RING` alone looks like one of the 43 classes; what tells it is the white around.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+        Chooses its marks.
+    size_px : int
+        Side of the square picture.
+
+    Returns
+    -------
+    face : (S, S, 4) uint8
+        RGB and alpha, as `other_face`.
+
+    """
+    canvas = Canvas(size_px)
+    _zone(canvas, rng)
+    return np.dstack((canvas.finished(), np.full((size_px, size_px), 255, np.uint8)))
 
 
 def _danger(canvas, rng):

@@ -9,13 +9,21 @@ took for signs on the training images.
 import cv2
 from mmperception.network.signs import CROP_PX, REJECT
 from mmperception.signs import crop_of
+from mmperception.simulation.sign_others import ZONE_RING
 from mmperception.training.sign_data import draw_face, mirrored, overlaps
-from mmperception.training.sign_pictures import camera_effects, paste
+from mmperception.training.sign_pictures import (
+    camera_effects,
+    paste,
+    posed_face,
+    weather_face,
+)
 import numpy as np
 import torch
 
 # Shares of a batch; what a run's sources lack goes to the others.
-SHARES = {'gtsrb': 0.45, 'gtsdb': 0.2, 'drawn': 0.15, 'reject': 0.2}
+SHARES = {'gtsrb': 0.35, 'gtsdb': 0.2, 'drawn': 0.15, 'reject': 0.3}
+# Of the rejects; the rest is surroundings.
+MISTAKES, OTHERS, ZONES = 0.5, 0.3, 0.04
 
 
 class ClassifierBatches(torch.utils.data.Dataset):
@@ -70,6 +78,13 @@ class ClassifierBatches(torch.utils.data.Dataset):
 
     def _drawn(self, rng, other_share=0.0):
         """Put a face before surroundings at the size that a camera sees, then cut it."""
+        scene, width = self._scene(rng)
+        face, class_id = draw_face(rng, self.data, width, scene.mean(), other_share)
+        box = _in_the_middle(scene, face) + rng.normal(0, 0.05 * width, 4)
+        return crop_of(scene, box), class_id
+
+    def _scene(self, rng):
+        """Return surroundings to put a face in, and the width of that face."""
         i = rng.integers(len(self.data.images))
         height, wide = self.data.pixels[i].shape[:2]
         widest = min(90.0, (min(height, wide) - 6) / 1.7)
@@ -77,21 +92,25 @@ class ClassifierBatches(torch.utils.data.Dataset):
         room = int(np.ceil(width * 1.7)) + 4
         x, y = rng.integers(0, wide - room), rng.integers(0, height - room)
         rows, columns = slice(y, y + room), slice(x, x + room)
-        scene = self.data.pixels[i][rows, columns].copy()
-        face, class_id = draw_face(rng, self.data, width, scene.mean(), other_share)
-        h, w = (min(room, n) for n in face.shape[:2])
-        left, top = (room - w) // 2, (room - h) // 2
-        paste(scene, face[:h, :w], left, top)
-        box = np.array([left, top, left + w, top + h]) + rng.normal(0, 0.05 * width, 4)
-        return crop_of(scene, box), class_id
+        return self.data.pixels[i][rows, columns].copy(), width
+
+    def _ring_of_zone(self, rng):
+        scene, width = self._scene(rng)
+        plate = self.data.zones[rng.integers(len(self.data.zones))]
+        face = weather_face(rng, posed_face(rng, plate, width), scene.mean())
+        x1, y1, x2, y2 = _in_the_middle(scene, face)
+        ring = np.array([x1, y1] * 2) + np.tile((x2 - x1, y2 - y1), 2) * ZONE_RING
+        return crop_of(scene, ring + rng.normal(0, 0.03 * width, 4))
 
     def _reject(self, rng):
         kind = rng.random()
-        if self.data.mistakes and kind < 0.4:
+        if self.data.mistakes and kind < MISTAKES:
             crop = self.data.mistakes[rng.integers(len(self.data.mistakes))]
             return distorted(rng, crop), REJECT
-        if kind < 0.75:
+        if kind < MISTAKES + OTHERS:
             return self._drawn(rng, 1.0)
+        if self.data.zones and kind < MISTAKES + OTHERS + ZONES:
+            return self._ring_of_zone(rng), REJECT
         return self._surroundings(rng), REJECT
 
     def _surroundings(self, rng):
@@ -110,6 +129,15 @@ class ClassifierBatches(torch.utils.data.Dataset):
         elif any(overlaps(box, sign) for sign in boxes):
             box = np.array([0.0, 0.0, width, width])
         return crop_of(self.data.pixels[i], box)
+
+
+def _in_the_middle(scene, face):
+    """Put a face into the middle of a scene, in place; return its box."""
+    height, wide = scene.shape[:2]
+    h, w = min(height, face.shape[0]), min(wide, face.shape[1])
+    left, top = (wide - w) // 2, (height - h) // 2
+    paste(scene, face[:h, :w], left, top)
+    return np.array([left, top, left + w, top + h])
 
 
 def coarser(rng, pixels):

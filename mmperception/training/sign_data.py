@@ -17,15 +17,15 @@ from mmperception.network.signs import DETECTOR, REJECT
 from mmperception.sign_classes import NUM_SIGN_CLASSES, SIGN_CLASSES
 from mmperception.signs import crop_of
 from mmperception.simulation.sign_faces import sign_face
-from mmperception.simulation.sign_others import other_face
+from mmperception.simulation.sign_others import other_face, zone_face
 from mmperception.training.sign_pictures import face_of_crop, posed_face, weather_face
 import numpy as np
 
-NUM_OTHERS = 400
+NUM_OTHERS, NUM_ZONES = 400, 60
 # Places of an image that a classifier's run keeps, and their size.
 PLACES, PLACE_PX = 5, 200
 # Every so many images are searched for mistakes of a detector.
-MISTAKES_STEP = 4
+MISTAKES_STEP = 2
 # Consecutive frames of a drive are near-duplicates.
 KITTI_STEP = 3
 
@@ -45,6 +45,8 @@ class SignData:
         Drawn signs by class; empty without them.
     others : list of (S, S, 4) uint8
         Drawn signs outside of the classes.
+    zones : list of (S, S, 4) uint8
+        Drawn plates of zones, whose ring alone would be a class.
     mistakes : list of (48, 48, 3) uint8
         What a detector took for signs on these images.
 
@@ -56,6 +58,7 @@ class SignData:
     crop_pixels: list
     faces: list
     others: list
+    zones: list = field(default_factory=list)
     mistakes: list = field(default_factory=list)
 
 
@@ -98,6 +101,7 @@ def load_sign_data(train, root, finder=None):
         crop_pixels=[crops[i].pixels() for i in seen],
         faces=[sign_face(c, 160) for c in range(NUM_SIGN_CLASSES)] if is_drawn else [],
         others=[other_face(rng, 96) for _ in range(NUM_OTHERS)],
+        zones=[zone_face(rng, 128) for _ in range(NUM_ZONES)],
         mistakes=mistakes,
     )
 
@@ -213,7 +217,35 @@ def _meets(a, b):
 
 
 def warped(pixels, matrix, size):
-    """Return `pixels` through a 2x3 affine map of source to target, edges repeated."""
-    return cv2.warpAffine(
-        pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    """
+    Return `pixels` through an affine map, edges repeated.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8
+        The source.
+    matrix : (2, 3) float64
+        From source to target, both counted from the outer edge of the first pixel.
+    size : int
+        Side of the target.
+
+    Returns
+    -------
+    target : (size, size, 3) uint8
+
+    """
+    # A map that shrinks much would skip pixels: it is drawn some times as large first.
+    finer = int(np.clip(np.ceil(0.8 / np.hypot(*matrix[:, 0])), 1, 4))
+    turn, shift = finer * matrix[:, :2], finer * matrix[:, 2]
+    # OpenCV counts from the middle of the first pixel, boxes count from its edge.
+    shift = shift + (turn.sum(1) - 1) / 2
+    large = cv2.warpAffine(
+        pixels,
+        np.column_stack((turn, shift)),
+        (size * finer, size * finer),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
+    if finer == 1:
+        return large
+    return cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)

@@ -11,6 +11,9 @@ import cv2
 from mmperception.simulation.sign_faces import sign_outline
 import numpy as np
 
+# Of the pictures, so dark as in shade, at dusk or against the sun.
+DARK = 0.15
+
 
 def face_of_crop(pixels, roi, class_id):
     """
@@ -141,6 +144,8 @@ def camera_effects(rng, image):
     if rng.random() < 0.2:
         image = _blurred(rng, image)
     gain = np.exp(rng.normal(0.05, 0.22)) * rng.normal(1, 0.04, 3)
+    if rng.random() < DARK:
+        gain = gain * np.exp(rng.uniform(np.log(0.25), np.log(0.8)))
     gamma = np.exp(rng.normal(0, 0.15))
     levels = np.arange(256) / 255
     table = 255 * np.clip(levels**gamma * gain[:, None], 0, 1) + rng.normal(0, 6)

@@ -2,8 +2,9 @@
 """
 Batches for the sign detector: crops of whole images, with further signs pasted in.
 
-Half of the crops lie around a sign. Signs outside of the classes are pasted too and cost nothing
-where they stand: whether they are signs is the classifier's question.
+Half of the crops lie around a sign, small ones more often than their share, and large ones shrunk
+to small ones: far signs are the hard ones. Signs outside of the classes are pasted too and cost
+nothing where they stand: whether they are signs is the classifier's question.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import torch
 
 AROUND_SIGN, PASTE = 0.5, 0.5
 SMALLEST_PX, LARGEST_PX = 12, 135
+# Of the crops around a sign, that shrink it to a width between the smallest and its own.
+SHRUNK, FURTHEST = 0.4, 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +46,8 @@ class DetectorBatches(torch.utils.data.Dataset):
         self.signs = [
             (i, j) for i, image in enumerate(data.images) for j in range(len(image.boxes)) if use
         ]
+        widths = np.array([np.ptp(data.images[i].boxes[j][[0, 2]]) for i, j in self.signs])
+        self.weights = 1 / widths / max((1 / widths).sum(), 1e-9)
 
     def __len__(self):
         return self.train.steps
@@ -79,9 +84,11 @@ class DetectorBatches(torch.utils.data.Dataset):
         size = self.train.crop_px
         scale = np.exp(rng.uniform(np.log(0.7), np.log(1.5)))
         if self.signs and rng.random() < AROUND_SIGN:
-            i, j = self.signs[rng.integers(len(self.signs))]
+            i, j = self.signs[rng.choice(len(self.signs), p=self.weights)]
             box = self.data.images[i].boxes[j]
             width = box[2] - box[0]
+            if rng.random() < SHRUNK:
+                scale = np.exp(rng.uniform(np.log(max(SMALLEST_PX / width, FURTHEST)), 0.0))
             scale = np.clip(scale, SMALLEST_PX / width, LARGEST_PX / width)
             place = (box[:2] + box[2:]) / 2
             room = max(size / 2 - width * scale / 2 - 2, 1)
