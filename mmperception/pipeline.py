@@ -11,7 +11,7 @@ when nothing was learned, so it never waits for this one. Message handling is in
 """
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import logging
 import os
 from pathlib import Path
@@ -25,6 +25,7 @@ from mmperception.network.model import fold_batch_norm, PerceptionNetwork
 from mmperception.sign_stage import SignStage
 from mmperception.sign_tracking import Signs
 from mmperception.sign_weights import load_sign_reader
+from mmperception.sweep_memory import SweepMemory
 from mmperception.tensors import inputs_from_frame, make_batch
 from mmperception.tracking import Tracker
 import numpy as np
@@ -59,6 +60,8 @@ class Perceiver:
         # Points are cut out on the CPU, and a few dozen crops are done before a copy would be.
         self.refiner = network.refiner
         self.is_half = choose_precision(config.precision, self.device)
+        # Only networks that remember sweeps put something in.
+        self.past = SweepMemory()
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
         self.signs = None if sign_reader is None else SignStage(sign_reader, config)
         memory.keep_freed()
@@ -80,7 +83,7 @@ class Perceiver:
 
         """
         timings_ms = {}
-        detections = self.detect(frame, timings_ms)
+        detections = self.detect(frame, timings_ms, self.past)
         thresholds = np.array(self.config.detection.score_threshold)
         is_sure = detections.score >= thresholds[detections.label]
         with _timed(timings_ms, 'track'):
@@ -99,11 +102,12 @@ class Perceiver:
             timings_ms=timings_ms,
         )
 
-    def detect(self, frame, timings_ms=None):
+    def detect(self, frame, timings_ms=None, past=None):
         """
         Find the obstacles of one frame, before tracking and without the published threshold.
 
-        `timings_ms`, when given, receives the milliseconds of each stage.
+        `timings_ms`, when given, receives the milliseconds of each stage. `past` (SweepMemory)
+        of the frames before is used and brought up to date; without one each frame stands alone.
 
         Returns
         -------
@@ -114,12 +118,18 @@ class Perceiver:
         timings_ms = {} if timings_ms is None else timings_ms
         network = self.network.config
         with _timed(timings_ms, 'prepare'), one_thread():
-            batch = make_batch([inputs_from_frame(frame, network)], network.grid, network)
+            inputs = inputs_from_frame(frame, network)
+            if past is not None:
+                inputs = replace(inputs, previous_from_base=past.previous_from_base(frame))
+            batch = make_batch([inputs], network.grid, network)
         with _timed(timings_ms, 'network'), torch.inference_mode():
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
-                heads = self.network(batch.to(self.device))
+                state = None if past is None else past.state
+                heads = self.network(batch.to(self.device), memory=state)
             if self.device.type == 'cuda':
                 torch.cuda.synchronize(self.device)
+            if past is not None:
+                past.keep(heads.memory, frame)
         with _timed(timings_ms, 'decode'), one_thread(), torch.inference_mode():
             boxes = decode_boxes(heads, batch, self.config.detection.max_detections)[0]
         if self.refiner is not None:
@@ -130,6 +140,7 @@ class Perceiver:
     def reset(self):
         """Forget everything about the past: time has jumped."""
         self.tracker.clear()
+        self.past.clear()
         if self.signs is not None:
             self.signs.clear()
 

@@ -41,13 +41,15 @@ class Inputs:
     One frame in network terms, before batching.
 
     `points` (N, 3) float32 in `base_link` and `intensity` (N,) float32 or None, both None
-    without LiDAR; `motion` is (speed m/s, yaw rate rad/s) or None.
+    without LiDAR; `motion` is (speed m/s, yaw rate rad/s) or None; `previous_from_base` (4, 4)
+    maps to `base_link` of the sweep before, None when nothing of it may be remembered.
     """
 
     points: np.ndarray | None
     intensity: np.ndarray | None
     cameras: tuple[CameraInput, ...]
     motion: tuple[float, float] | None
+    previous_from_base: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,6 +76,8 @@ class Batch:
     motion : (B, 3) float32
         Speed / 10, yaw rate, 1 if known; all 0 if not.
     lidar_mask : (B,) bool
+    previous_from_base : (B, 4, 4) float32
+        As in `Inputs`; all zero where it is None.
 
     """
 
@@ -88,6 +92,7 @@ class Batch:
     pixel_from_base: torch.Tensor
     motion: torch.Tensor
     lidar_mask: torch.Tensor
+    previous_from_base: torch.Tensor
 
     def to(self, device):
         """Return the same batch on another device."""
@@ -201,8 +206,14 @@ def make_batch(samples, grid, config):
         pixel_from_base=pixel_from_base,
         motion=torch.tensor(motion, dtype=torch.float32).reshape(-1, 3),
         lidar_mask=torch.tensor([s.points is not None for s in samples]),
+        previous_from_base=torch.from_numpy(np.stack([_previous(s) for s in samples])),
         **pillars,
     )
+
+
+def _previous(inputs):
+    known = inputs.previous_from_base is not None
+    return np.asarray(inputs.previous_from_base if known else np.zeros((4, 4)), np.float32)
 
 
 def _gather_points(samples, config):

@@ -9,7 +9,7 @@ from mmperception.network.model import PerceptionNetwork
 from mmperception.simulation.gallery import make_gallery
 from mmperception.tensors import CameraInput, Inputs, make_batch
 from mmperception.training import loop, settle
-from mmperception.training.augment import look_aside, thin_points, turn_scene
+from mmperception.training.augment import draw_turn, look_aside, thin_points, turn_scene
 from mmperception.training.config import load, TrainConfig
 from mmperception.training.data import SceneBatches
 from mmperception.training.galleries import load_gallery, NEGATIVE, save_gallery
@@ -41,7 +41,7 @@ def test_scene_survives_its_file_within_half_a_step(tmp_path):
 @pytest.mark.parametrize('quadrant', range(4))
 def test_turned_points_stay_in_their_turned_boxes_and_on_their_pixels(quadrant):
     scene = make_scene()
-    turned = turn_scene(scene, np.random.default_rng(quadrant), quadrant)
+    turned = turn_scene(scene, draw_turn(np.random.default_rng(quadrant), quadrant))
     counts = [len(found['points']) for found in cut_objects(turned)]
     expected = [len(found['points']) for found in cut_objects(scene)]
     assert counts == pytest.approx(expected, abs=4)  # the cut's margin does not scale

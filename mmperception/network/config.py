@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from mmperception.datatypes import CLASSES
 from mmperception.grid import centred_grid
 
-FUSION_KINDS = ('concat', 'conv', 'attention')
+FUSION_KINDS = ('concat', 'conv', 'recurrent', 'attention')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

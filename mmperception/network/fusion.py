@@ -3,6 +3,7 @@
 Fusion: what occupied pillars learn from the images, behind one interface for all kinds.
 
     fusion(pillars, batch, features, motion) -> (P, C)
+    fusion.recall(evidence map, memory, batch) -> evidence map
 
 gives each pillar a vector of camera evidence, zero where no camera sees it, so that a missing
 camera is exact, not approximate. It works on occupied pillars only: a dense map costs 44 ms on
@@ -12,6 +13,7 @@ learned offsets: Zhu et al., Deformable DETR, ICLR 2021; gate: trust of each pil
 
 from mmperception.network.blocks import conv_block
 from mmperception.network.lidar import scatter_sum
+from mmperception.network.memory import align_memory, EvidenceMemory
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -75,12 +77,33 @@ def sample_points(pillar_mean):
     return points
 
 
+def features_at_pillars(pillars, batch, features):
+    """
+    Return LiDAR and camera features (n, C), (n, C') of the pillars whose mean point a camera sees.
+
+    Before any fusion: what both encoders say of the same place. A pillar that two cameras see
+    comes twice.
+    """
+    sample = batch.pillar_cell // (batch.grid.num_y * batch.grid.num_x)
+    size, points = batch.images.shape[-2:], batch.pillar_mean[:, None]
+    found = [(pillars[:0], features.new_zeros(0, features.shape[2]))]
+    for k in range(batch.images.shape[1]):
+        where, is_seen = project_pillars(points, batch.pixel_from_base[sample, k], size)
+        index = torch.nonzero(is_seen[:, 0] & batch.image_mask[sample, k])[:, 0]
+        if len(index):
+            read = sample_features(features[:, k], sample[index], where[index])[:, 0]
+            found.append((pillars[index], read))
+    return tuple(torch.cat(part) for part in zip(*found, strict=True))
+
+
 class CameraReader(nn.Module):
     """
     Picks the pillars that a camera sees and hands them to `attend`, camera by camera.
 
-    The base of both kinds: they differ in `attend` only.
+    The base of all kinds: they differ in `attend`, and one in what it recalls.
     """
+
+    has_memory = False
 
     def __init__(self, config):
         super().__init__()
@@ -103,6 +126,10 @@ class CameraReader(nn.Module):
                 evidence = evidence.index_add(0, index, found.float())
                 if getattr(self, 'trace', None):
                     self.trace[-1] |= {'camera': k, 'pillar': index}
+        return evidence
+
+    def recall(self, evidence, memory, batch):
+        """Return the evidence map (B, C, Y, X) that the heads get: without memory, the present."""
         return evidence
 
     def _choose(self, is_in_view, batch):
@@ -207,8 +234,26 @@ def _quarter_cells(cells, grid):
     return (row // 4) * (grid.num_x // 4) + column // 4
 
 
+class RecurrentFusion(ConcatFusion):
+    """Concat on each sweep, and a gated memory of the sweeps before; empty, it is concat."""
+
+    has_memory = True
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.memory = EvidenceMemory(self.channels)
+
+    def recall(self, evidence, memory, batch):
+        if memory is None:
+            return evidence
+        grid = batch.grid.coarser(2)
+        return self.memory(evidence, align_memory(memory, batch.previous_from_base, grid))
+
+
 def make_fusion(config):
     """Return the fusion that `config.fusion` names."""
     if config.fusion == 'attention':
         return AttentionFusion(config)
+    if config.fusion == 'recurrent':
+        return RecurrentFusion(config)
     return ConvFusion(config) if config.fusion == 'conv' else ConcatFusion(config)

@@ -34,6 +34,8 @@ class Heads:
     `heat_lidar`, `heat_fused` (B, classes, Y, X) logits and `box` (B, 10, Y, X) on the coarse
     grid, zero but at peaks (in training: rows (T, 10) of the cells asked for); `camera_heat`
     (B, K, classes, h, w) and `camera_box` (B, K, 10, h, w) at a quarter of the network's image.
+    `memory` (B, C, Y, X) is what the next sweep remembers, None for kinds without memory; `pairs`
+    two (n, C) of LiDAR and camera features at the same pillars, when they were asked for.
     """
 
     heat_lidar: torch.Tensor
@@ -41,6 +43,8 @@ class Heads:
     box: torch.Tensor
     camera_heat: torch.Tensor
     camera_box: torch.Tensor
+    memory: torch.Tensor | None = None
+    pairs: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 def _output(channels_in, channels_out):

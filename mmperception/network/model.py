@@ -5,14 +5,14 @@ The whole network in one visible assembly: Batch -> Heads.
     points -> pillars -> stem -> bird's-eye backbone ----------------> boxes, LiDAR heat
                  |                                                       |
     images -> trunk -> fusion on occupied pillars -> camera evidence -> fused heat
-                 |
+                 |         (recurrent: with the evidence of the sweeps before)
                  +-> camera-only head
 """
 
 import copy
 
 from mmperception.network.camera import ImageTrunk
-from mmperception.network.fusion import make_fusion
+from mmperception.network.fusion import features_at_pillars, make_fusion
 from mmperception.network.heads import BevHead, CAMERA_CHANNELS, CameraHead, Heads
 from mmperception.network.lidar import (
     BevBackbone,
@@ -48,18 +48,18 @@ class PerceptionNetwork(nn.Module):
         # Not part of `forward`: it looks at decoded boxes.
         self.refiner = BoxRefiner(num_classes) if config.refine else None
 
-    def forward(self, batch, cells=None):
+    def forward(self, batch, cells=None, memory=None, with_pairs=False):
         """
         Run the network on a `Batch`, on the device of the weights; return its `Heads`.
 
         Boxes are given at `cells` (T, 3) of sample, row, column; at the heat's peaks when None.
+        `memory` is that of the sweep before, from its `Heads`; kinds without one ignore it.
         """
         features, camera_heat, camera_box = self._cameras(batch)  # (B, K, C, h / 4, w / 4)
         pillars = self.pillars(batch)  # (P, C)
         dense = self.stem(pillars, batch.pillar_cell, batch.num_samples, batch.grid)
         fine, middle = self.backbone(dense)
-        has_evidence = batch.image_mask.any(1)
-        evidence = self._evidence(pillars, batch, features) if has_evidence.any() else None
+        evidence, has_evidence = self._evidence(pillars, batch, features, memory)
         heat_lidar, heat_fused, box = self.bev_head(fine, middle, evidence, has_evidence, cells)
         return Heads(
             heat_lidar=heat_lidar,
@@ -67,7 +67,14 @@ class PerceptionNetwork(nn.Module):
             box=box,
             camera_heat=camera_heat,
             camera_box=camera_box,
+            memory=evidence if self.fusion.has_memory else None,
+            pairs=features_at_pillars(pillars, batch, features) if with_pairs else None,
         )
+
+    def remember(self, batch, memory=None):
+        """Return the memory after a sweep of which nobody needs the heads."""
+        features, _, _ = self._cameras(batch)
+        return self._evidence(self.pillars(batch), batch, features, memory)[0]
 
     def _cameras(self, batch):
         """Run the camera branch on the images that are there; the others' maps stay zero."""
@@ -83,11 +90,22 @@ class PerceptionNetwork(nn.Module):
             maps = [m.index_copy(0, seen, f.to(m.dtype)) for m, f in zip(maps, found, strict=True)]
         return [m.view(B, K, *m.shape[1:]) for m in maps]
 
-    def _evidence(self, pillars, batch, features):
-        """Camera evidence summed over the pillars of each coarse cell: (B, C, Y / 2, X / 2)."""
+    def _evidence(self, pillars, batch, features, memory):
+        """
+        Sum camera evidence over the pillars of each coarse cell.
+
+        Returns (B, C, Y / 2, X / 2), None when there is none at all, and which samples have some
+        (B,) bool: from an image of their own, or from the memory.
+        """
+        has_evidence = batch.image_mask.any(1)
+        if self.fusion.has_memory and memory is not None:
+            has_evidence = has_evidence | (batch.previous_from_base[:, 3, 3] > 0)
+        if not has_evidence.any():
+            return None, has_evidence
         found = self.fusion(pillars, batch, features, self.motion(batch.motion))
         cells, _ = coarse_cells(batch.pillar_cell, batch.grid)
-        return scatter_sum(found, cells, batch.num_samples, batch.grid.coarser(2))
+        dense = scatter_sum(found, cells, batch.num_samples, batch.grid.coarser(2))
+        return self.fusion.recall(dense, memory, batch), has_evidence
 
 
 def fold_batch_norm(network):

@@ -62,32 +62,59 @@ def simulate_samples(seed, with_camera=False, num=None):
     """
     number = 0
     while num is None or number < num:
-        yield _single_scene(seed, number, with_camera)
+        yield simulate_clip(seed, number, with_camera)[-1]
         number += 1
 
 
-def _single_scene(seed, number, with_camera):
+def simulate_clip(seed, number, with_camera=False, length=1):
+    """
+    Return scene `number` of a seed with the sweeps before it, oldest first.
+
+    The last is what `simulate_samples` gives, whatever the length; poses in `odom` join them.
+    """
     rng = np.random.default_rng((seed, number))
     street, ego = _random_scene(rng)
-    mounting = make_mounting(rng)
-    moment = street.moment(0.0, ego.pose(0.0)[:2, 3])
-    path = SweepPath(lambda time: ego.pose(time) @ mounting.base_from_lidar)
-    sweep = scan(moment, path, rng)
+    scene = street, ego, make_mounting(rng)
+    source = f'simulated/{seed}/{number}'
+    swept = _sweep_at(scene, 0.0, rng)
+    appearance = random_appearance(rng) if with_camera else None
+    clip = [_single_sample(scene, 0, swept, (appearance, rng), source)]
+    for age in range(1, length):
+        rng = np.random.default_rng((seed, number, age))
+        swept = _sweep_at(scene, -age * PERIOD_S, rng)
+        earlier = _single_sample(scene, age, swept, (appearance, rng), f'{source}/-{age}')
+        clip.insert(0, earlier)
+    return clip
+
+
+def _sweep_at(scene, time_s, rng):
+    """Return the street at a time, the sensor's path there and what it saw."""
+    street, ego, mounting = scene
+    moment = street.moment(time_s, ego.pose(time_s)[:2, 3])
+    path = SweepPath(lambda later: ego.pose(time_s + later) @ mounting.base_from_lidar)
+    return moment, path, scan(moment, path, rng)
+
+
+def _single_sample(scene, age, swept, look, source):
+    """Return the labelled frame of a sweep without point times, `age` sweeps before the last."""
+    _, ego, mounting = scene
+    (moment, path, sweep), (appearance, rng) = swept, look
+    time_s, stamp_ns = -age * PERIOD_S, START_NS - age * _PERIOD_NS
     views = ()
-    if with_camera:
-        scene = street, ego, mounting
-        pixels = _picture(scene, CAMERA_DELAY_S, random_appearance(rng), rng)
-        views = (_view(scene, 0.0, START_NS, pixels),)
+    if appearance is not None:
+        pixels = _picture(scene, time_s + CAMERA_DELAY_S, appearance, rng)
+        views = (_view(scene, time_s, stamp_ns, pixels),)
     frame = Frame(
-        stamp_ns=START_NS,
-        cloud=_cloud(sweep, START_NS, is_timed=False),
+        stamp_ns=stamp_ns,
+        cloud=_cloud(sweep, stamp_ns, is_timed=False),
         base_from_lidar=mounting.base_from_lidar,
         cameras=views,
-        motion=_motion(ego, 0.0),
+        odom_from_base=ego.pose(time_s),
+        motion=_motion(ego, time_s),
     )
     boxes = boxes_as_seen(moment, path, mounting.base_from_lidar)
-    truth = truth_of(moment, sweep, boxes, START_NS)
-    return Sample(frame=frame, truth=truth, source=f'simulated/{seed}/{number}')
+    truth = truth_of(moment, sweep, boxes, stamp_ns)
+    return Sample(frame=frame, truth=truth, source=source)
 
 
 def _random_scene(rng):

@@ -7,9 +7,9 @@ multiplied by the inverse, so that LiDAR-side turns and mirrors are free (Wang e
 2020). The labelled view cone turns along, so that it visits every direction.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from mmperception.geometry import rotation_about, transform_from
+from mmperception.geometry import invert, rotation_about, transform_from, transform_from_yaw
 from mmperception.training.scenes import SENSOR_M
 import numpy as np
 
@@ -17,22 +17,30 @@ import numpy as np
 FORWARD_VIEW = np.array([[320.0, -370.0, 0, 0], [96, 0, -370, 0], [1, 0, 0, 0]])
 
 
-def turn_scene(scene, rng, quadrant):
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Turn:
+    """One draw of angle, mirror, scale and height; `moved` (4, 4) maps points by all of them."""
+
+    angle: float
+    mirror: float
+    scale: float
+    moved: np.ndarray
+
+
+def draw_turn(rng, quadrant):
     """
-    Rotate (near `quadrant` * 90 degrees), mirror, scale and shift a scene.
+    Draw how a scene, and the sweeps before it, are turned.
 
     Parameters
     ----------
-    scene : Scene
-        Its picture stays; `pixel_from_base` takes up the change.
     rng : numpy Generator
         Of angle, mirror, scale and height.
     quadrant : int
-        Shared by a batch, whose window lies in that direction.
+        Shared by a batch, whose window lies in that direction: near `quadrant` * 90 degrees.
 
     Returns
     -------
-    Scene
+    Turn
 
     """
     angle = quadrant * np.pi / 2 + rng.uniform(-0.5, 0.5)
@@ -44,15 +52,22 @@ def turn_scene(scene, rng, quadrant):
     moved[:2, :2] = scale * np.array([[cos, -sin * mirror], [sin, cos * mirror]])
     moved[2, 2] = scale
     moved[2, 3] = rng.normal(0, 0.05)
-    linear, shift = moved[:3, :3].astype(np.float32), moved[:3, 3].astype(np.float32)
-    yaw = scene.yaw * mirror + angle
+    return Turn(angle=angle, mirror=mirror, scale=scale, moved=moved)
+
+
+def turn_scene(scene, turn):
+    """Return the scene turned; the picture stays: `pixel_from_base` takes up the change."""
+    linear, shift = turn.moved[:3, :3].astype(np.float32), turn.moved[:3, 3].astype(np.float32)
+    back = np.linalg.inv(turn.moved)
+    yaw = scene.yaw * turn.mirror + turn.angle
     return replace(
         scene,
         points=scene.points @ linear.T + shift,
-        pixel_from_base=scene.pixel_from_base @ np.linalg.inv(moved),
+        pixel_from_base=scene.pixel_from_base @ back,
         center=scene.center @ linear.T + shift,
-        size=(scene.size * scale).astype(np.float32),
+        size=(scene.size * turn.scale).astype(np.float32),
         yaw=yaw.astype(np.float32),
+        odom_from_base=scene.odom_from_base @ back,
     )
 
 
@@ -95,6 +110,7 @@ def look_aside(scene, rng):
     """
     angle = rng.uniform(-np.pi, np.pi)
     turn = rotation_about(np.array([0.0, 0.0, 1.0]), angle)[:3, :3].astype(np.float32)
+    moved = transform_from_yaw(SENSOR_M - turn @ SENSOR_M, angle)
     turned = replace(
         scene,
         points=(scene.points - SENSOR_M) @ turn.T + SENSOR_M,
@@ -103,6 +119,7 @@ def look_aside(scene, rng):
         pixels=np.zeros((0, 0, 3), np.uint8),
         pixel_from_base=FORWARD_VIEW @ transform_from(-SENSOR_M),
         view_size=np.array([192, 640], np.int64),
+        odom_from_base=scene.odom_from_base @ invert(moved),
     )
     return crop_to_view(turned)
 

@@ -3,7 +3,10 @@
 
 from dataclasses import dataclass, fields
 
+from mmperception.network.config import NetworkConfig
 import yaml
+
+BOTH, LIDAR, CAMERA = SENSORS = ('both', 'lidar', 'camera')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +18,10 @@ class TrainConfig:
     ----------
     fusion : str
         Kind of fusion, see network/config.py.
+    sensors : str
+        What the network is trained on: `both`, `lidar` or `camera` alone.
+    cell_m, range_m : float
+        Pillars and reach of the network, see network/config.py.
     data : str
         Folder of the unpacked recordings (`kitti_raw/` inside); empty: MMPERCEPTION_DATA, and
         without that simulation only.
@@ -40,6 +47,12 @@ class TrainConfig:
     seed : int
     window_m : list of float
         Depth and width of the training window, metres; multiples of 6.4.
+    ahead_only : bool
+        The window always lies ahead, instead of in any of four directions.
+    camera_batches : float
+        Share of the batches in which images are looked at.
+    decorrelation : float
+        Weight of the loss on what camera and LiDAR features say alike; 0: none.
     workers : int
         Processes that prepare samples.
     bfloat16 : bool
@@ -50,6 +63,9 @@ class TrainConfig:
     """
 
     fusion: str = 'attention'
+    sensors: str = 'both'
+    cell_m: float = 0.2
+    range_m: float = 51.2
     data: str = ''
     drives: tuple[str, ...] = ('0009', '0048', '0052', '0060')
     scenes: str = ''
@@ -65,6 +81,10 @@ class TrainConfig:
     weight_decay: float = 1e-2
     seed: int = 0
     window_m: tuple[float, ...] = (51.2, 64.0)
+    ahead_only: bool = False
+    # Images cost half as much again, boxes do not depend on them, and what is pasted is in none.
+    camera_batches: float = 0.25
+    decorrelation: float = 0.0
     workers: int = 1
     bfloat16: bool = False
     threads: int = 0
@@ -72,10 +92,17 @@ class TrainConfig:
     def __post_init__(self):
         if not 0.0 <= self.real_share <= 1.0:
             raise ValueError('real_share: must be 0 to 1')
+        if self.sensors not in SENSORS:
+            raise ValueError(f'sensors: {self.sensors!r} is none of {", ".join(SENSORS)}')
         if self.steps < 1 or self.batch_size < 1:
             raise ValueError('steps and batch_size: must be at least 1')
         if self.refine and not self.start:
             raise ValueError('refine: needs start, the weights of the first stage')
+
+    @property
+    def network(self):
+        """Return the shape of the network that is trained."""
+        return NetworkConfig(fusion=self.fusion, cell_m=self.cell_m, range_m=self.range_m)
 
 
 def load(path):
@@ -105,7 +132,12 @@ def read_mapping(path):
 
 def read_settings(path, kind):
     """Return the settings of a YAML file as the dataclass `kind`; errors as `load`."""
-    values, known = read_mapping(path), {f.name for f in fields(kind)}
+    return from_values(read_mapping(path), kind, path)
+
+
+def from_values(values, kind, path):
+    """Return a mapping as the dataclass `kind`; errors name the file that it comes from."""
+    known = {f.name for f in fields(kind)}
     if unknown := sorted(set(values) - known):
         raise ValueError(
             f'{path}: unknown setting {unknown[0]}; known are {", ".join(sorted(known))}'

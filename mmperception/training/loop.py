@@ -16,10 +16,10 @@ from pathlib import Path
 import time
 
 from mmperception.checkpoint import load_network, read_tensors, save_network, save_tensors
-from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.training.data import SceneBatches
-from mmperception.training.losses import total_loss
+from mmperception.training.losses import decorrelation_loss, total_loss
+from mmperception.training.senses import with_only
 from mmperception.training.settle import settle_batch_norm
 import torch
 
@@ -54,7 +54,7 @@ class Trainer:
         check_torch()
         device = torch.device(device)
         rank, size = join_processes(device)
-        self.config = NetworkConfig(fusion=train.fusion)
+        self.config = train.network
         torch.manual_seed(train.seed)
         network = PerceptionNetwork(self.config)
         if train.start:
@@ -82,6 +82,8 @@ class Trainer:
         )
         self.batches = batches
         self.step, self.elapsed_s = 0, 0.0
+        # Of the steps alone, without the preparation of samples.
+        self.step_s = 0.0
         self._begun_s = time.monotonic()
 
     def run(self, on_step):
@@ -102,8 +104,7 @@ class Trainer:
             num_workers=self.train.workers,
         )
         for batch, targets in loader:
-            on_step(self.step, self._one_step(batch, targets))
-            self.step += 1
+            on_step(self.step, self.one_step(batch, targets))
             if self.progress >= 1:
                 break
             if time.monotonic() - saved > SAVE_EVERY_S:
@@ -118,6 +119,14 @@ class Trainer:
         """Share of the run that is over, 0..1: by steps or, when set, by minutes."""
         by_time = self.elapsed_s / (60 * self.train.minutes) if self.train.minutes else 0.0
         return max(self.step / self.train.steps, by_time)
+
+    def one_step(self, batch, targets):
+        """Learn from one item of the batches; return the parts of its loss."""
+        begun = time.monotonic()
+        parts = self._one_step(batch, targets)
+        self.step += 1
+        self.step_s += time.monotonic() - begun
+        return parts
 
     def _one_step(self, batch, targets):
         for group in self.optimizer.param_groups:
@@ -135,14 +144,25 @@ class Trainer:
         return parts
 
     def one_loss(self, batch, targets):
-        """Return the loss of one batch and its parts."""
+        """Return the loss of one batch and its parts; of a clip, the last sweep has targets."""
+        *earlier, batch = batch if isinstance(batch, list) else [batch]
+        batch = with_only(batch, self.train.sensors).to(self.device)
         device_type, is_half = self.device.type, self.train.bfloat16
         targets = type(targets)(
             **{name: getattr(targets, name).to(self.device) for name in targets.__slots__}
         )
         with torch.autocast(device_type, torch.bfloat16, enabled=is_half):
-            heads = self.network(batch.to(self.device), targets.where)
-        return total_loss(heads, targets, batch.grid.cell_m * 2)
+            memory = None
+            for sweep in earlier:
+                memory = self.network.remember(sweep.to(self.device), memory)
+            with_pairs = self.train.decorrelation > 0
+            heads = self.network(batch, targets.where, memory, with_pairs)
+        loss, parts = total_loss(heads, targets, batch.grid.cell_m * 2)
+        if with_pairs:
+            alike = decorrelation_loss(*heads.pairs)
+            loss = loss + self.train.decorrelation * alike
+            parts['decorrelation'] = float(alike.detach())
+        return loss, parts
 
     @torch.no_grad()
     def _average_gradients(self):
@@ -186,6 +206,7 @@ class Trainer:
         for i, values in self.optimizer.state_dict()['state'].items():
             state |= {f'optimizer.{i}.{n}': t for n, t in values.items()}
         metadata = {'step': str(self.step), 'elapsed_s': str(self.elapsed_s)}
+        metadata |= {'step_s': str(self.step_s)}
         metadata |= {'train': json.dumps(asdict(self.train))}
         save_tensors(self.out / 'state.safetensors', state, metadata)
 
@@ -207,10 +228,15 @@ class Trainer:
             'steps': 0,
             'minutes': 0,
         }  # these may change on the way
-        if {**settings, **free} != json.loads(json.dumps(asdict(self.train) | free)):
+        # Settings that came later were at their defaults.
+        settings = asdict(type(self.train)()) | settings
+        if json.loads(json.dumps(settings | free)) != json.loads(
+            json.dumps(asdict(self.train) | free)
+        ):
             raise ValueError(f'{self.out}: its state was trained with other settings')
         self.step = int(metadata['step'])
         self.elapsed_s = float(metadata.get('elapsed_s', 0.0))
+        self.step_s = float(metadata.get('step_s', 0.0))
         parts = {'network': {}, 'average': {}, 'optimizer': {}}
         for name, value in tensors.items():
             group, key = name.split('.', 1)
@@ -226,6 +252,7 @@ class Trainer:
         settle_batch_norm(network, self.batches.real, self.batches.window(0))
         samples = self.step * self.train.batch_size * self.num_processes
         facts = {'samples': str(samples), 'train': json.dumps(asdict(self.train)), **metadata}
+        facts |= {'step_s': f'{self.step_s:.0f}'}
         save_network(path, network, facts)
 
 

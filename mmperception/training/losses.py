@@ -13,6 +13,8 @@ import torch.nn.functional as F
 WEIGHTS = {'fused': 1.0, 'lidar': 0.5, 'camera': 0.5, 'box': 1.0, 'camera_box': 0.3}
 # Of 1 - IoU of the box: the one number that the benchmark asks for.
 IOU_WEIGHT = 1.0
+# Places from which a correlation of features is estimated.
+MIN_PAIRS = 100
 # Of the box channels: x and y matter in cells of 0.4 m, so metres weigh more there.
 BOX_WEIGHTS = (1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0)
 
@@ -51,6 +53,33 @@ def total_loss(heads, targets, cell_m):
         parts['camera_box'] = _camera_box_loss(heads.camera_box[:, 0], targets)
     loss = sum(WEIGHTS[name] * value for name, value in parts.items())
     return loss, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def decorrelation_loss(lidar, camera):
+    """
+    Return the mean squared correlation between LiDAR and camera features, 0..1.
+
+    Parameters
+    ----------
+    lidar, camera : (n, C), (n, C') float
+        At the same n places; fewer than `MIN_PAIRS` say nothing, and cost nothing.
+
+    Returns
+    -------
+    scalar tensor
+
+    """
+    if len(lidar) < MIN_PAIRS:
+        return lidar.new_zeros(())
+    unit = [_standardised(features.float()) for features in (lidar, camera)]
+    correlation = unit[0].T @ unit[1] / len(lidar)  # (C, C')
+    return correlation.square().mean()
+
+
+def _standardised(features):
+    centred = features - features.mean(0)
+    # A channel that says the same everywhere correlates with nothing.
+    return centred / (centred.square().mean(0) + 1e-4).sqrt()
 
 
 def heat_loss(logits, heat, mask):

@@ -83,7 +83,7 @@ def make_bank(network, batches, steps):
 
     """
     for step in steps:
-        scenes, batch, grid = batches.draw(step)
+        scenes, (*_, batch), grid = batches.draw(step)
         with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16, enabled=False):
             found = decode_boxes(network(batch), batch, MAX_PROPOSALS)
         mask = stack_targets(scenes, grid, (0, 0), network.config).mask.numpy()

@@ -7,7 +7,7 @@ Real samples are kept in memory; simulated ones are made once and cached as plai
 network's: preprocessing happened in `tensors.inputs_from_frame`, as at inference.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from mmperception.geometry import points_in_boxes
@@ -55,6 +55,9 @@ class Scene:
         DontCare boxes x1 y1 x2 y2 in pixels of the network's image.
     motion : (2,) float32
         Speed and yaw rate; NaN when unknown.
+    stamp_ns : int
+    odom_from_base : (4, 4) float64
+        NaN when unknown.
 
     """
 
@@ -71,6 +74,8 @@ class Scene:
     num_points: np.ndarray
     ignore_2d: np.ndarray
     motion: np.ndarray
+    stamp_ns: int = 0
+    odom_from_base: np.ndarray = field(default_factory=lambda: np.full((4, 4), np.nan))
 
 
 def scene_from_sample(sample, config, view=None):
@@ -120,25 +125,66 @@ def scene_from_sample(sample, config, view=None):
         num_points=inside.sum(1).astype(np.int64),
         ignore_2d=(ignore_2d * np.tile(scale, 2)).astype(np.float32),
         motion=np.array(motion, np.float32),
+        stamp_ns=frame.stamp_ns,
+        odom_from_base=np.full((4, 4), np.nan)
+        if frame.odom_from_base is None
+        else frame.odom_from_base,
     )
 
 
 def save_scene(path, scene):
     """Write a scene as .npz; points in 5 mm steps, intensity in 1/255. Whole or not at all."""
-    arrays = {f.name: getattr(scene, f.name) for f in fields(Scene)}
-    steps = np.round(scene.points / STEP_M)
-    arrays['points'] = np.clip(steps, -32768, 32767).astype(np.int16)
-    arrays['intensity'] = np.round(np.clip(scene.intensity, 0, 1) * 255).astype(np.uint8)
-    path = Path(path)
-    partial = path.with_suffix('.partial.npz')
-    np.savez(partial, **arrays)
-    partial.replace(path)
+    _save(path, _packed(scene))
 
 
 def load_scene(path):
     """Read what `save_scene` wrote."""
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+        return _unpacked({name: file[name] for name in file.files})
+
+
+def past_path(path):
+    """Return the file of the sweeps before a scene: a folder below, so that no list shows it."""
+    path = Path(path)
+    return path.parent / 'past' / path.name
+
+
+def save_past(path, scenes):
+    """Write the sweeps before the scene at `path`, oldest first."""
+    past_path(path).parent.mkdir(exist_ok=True)
+    arrays = {f'{k}.{n}': a for k, scene in enumerate(scenes) for n, a in _packed(scene).items()}
+    _save(past_path(path), arrays)
+
+
+def load_past(path):
+    """Return the sweeps before the scene at `path`, oldest first; none where none were made."""
+    if not past_path(path).exists():
+        return []
+    clip = {}
+    with np.load(past_path(path), allow_pickle=False) as file:
+        for name in file.files:
+            number, field_name = name.split('.', 1)
+            clip.setdefault(int(number), {})[field_name] = file[name]
+    return [_unpacked(clip[number]) for number in sorted(clip)]
+
+
+def _packed(scene):
+    arrays = {f.name: getattr(scene, f.name) for f in fields(Scene)}
+    steps = np.round(scene.points / STEP_M)
+    arrays['points'] = np.clip(steps, -32768, 32767).astype(np.int16)
+    arrays['intensity'] = np.round(np.clip(scene.intensity, 0, 1) * 255).astype(np.uint8)
+    return arrays
+
+
+def _unpacked(arrays):
     arrays['points'] = arrays['points'].astype(np.float32) * np.float32(STEP_M)
     arrays['intensity'] = arrays['intensity'].astype(np.float32) / 255
+    arrays['stamp_ns'] = int(arrays.get('stamp_ns', 0))
     return Scene(**arrays)
+
+
+def _save(path, arrays):
+    path = Path(path)
+    partial = path.with_suffix('.partial.npz')
+    np.savez(partial, **arrays)
+    partial.replace(path)

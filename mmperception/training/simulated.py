@@ -3,8 +3,9 @@
 
 from pathlib import Path
 
-from mmperception.simulation.drive import simulate_samples
-from mmperception.training.scenes import save_scene, scene_from_sample
+from mmperception.simulation.drive import simulate_clip
+from mmperception.training.data import CLIP
+from mmperception.training.scenes import save_past, save_scene, scene_from_sample
 
 
 def make_scenes(folder, seeds, with_camera, config):
@@ -20,7 +21,8 @@ def make_scenes(folder, seeds, with_camera, config):
     with_camera : bool
         Images cost about ten times the LiDAR's time.
     config : NetworkConfig
-        Its `image_width` is that of the images.
+        Its `image_width` is that of the images; for recurrent fusion the sweeps before each scene
+        with images are made too.
 
     Yields
     ------
@@ -33,6 +35,11 @@ def make_scenes(folder, seeds, with_camera, config):
     for seed in seeds:
         path = folder / f'{"camera" if with_camera else "lidar"}_{seed:07d}.npz'
         if not path.exists():
-            for sample in simulate_samples(seed, with_camera=with_camera, num=1):
-                save_scene(path, scene_from_sample(sample, config))
+            # Only evidence from images is remembered.
+            length = CLIP if with_camera and config.fusion == 'recurrent' else 1
+            clip = simulate_clip(seed, 0, with_camera, length)
+            *past, scene = (scene_from_sample(sample, config) for sample in clip)
+            if past:
+                save_past(path, past)
+            save_scene(path, scene)
         yield path
