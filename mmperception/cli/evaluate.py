@@ -8,7 +8,8 @@ from mmperception.datasets import kitti, layout
 from tqdm import tqdm
 
 ACCURACY, PATH_COST, SIGNS = 'accuracy', 'path-cost', 'signs'
-SUITES = (ACCURACY, PATH_COST, SIGNS, 'robustness', 'sim-gap')
+FUSION, HOMOGENEITY = FUSION_SUITES = ('fusion', 'homogeneity')
+SUITES = (ACCURACY, PATH_COST, SIGNS, 'robustness', 'sim-gap', *FUSION_SUITES)
 SIMULATED = Path('simulated')  # instead of a path: streets made on the spot, with all their truth
 
 
@@ -16,15 +17,24 @@ def add_arguments(parser):
     """Declare the options."""
     parser.add_argument(
         'path', type=Path, help='bag, KITTI drive or object folder, GTSDB or GTSRB folder; '
-        'path-cost and signs: or simulated'
+        'path-cost, signs, fusion and homogeneity: or simulated'
     )  # fmt: skip
     parser.add_argument('--suite', choices=SUITES, help='boxes of a network (accuracy), the cost '
-                        'grid of geometry alone, signs, boxes under degraded sensors, or '
-                        'simulated against real vehicles; by default what fits PATH')  # fmt: skip
+                        'grid of geometry alone, signs, boxes under degraded sensors, '
+                        'simulated against real vehicles, what each sensor gives (fusion), or how '
+                        'alike the encoders are; by default what fits PATH')  # fmt: skip
     parser.add_argument('--sign-truth', type=Path, metavar='FILE',
                         help='list of the signs of a KITTI drive, for --suite signs')  # fmt: skip
     parser.add_argument('--every', type=int, default=1, metavar='N',
-                        help='robustness: judge each N-th frame only')  # fmt: skip
+                        help='robustness, fusion: judge each N-th frame only')  # fmt: skip
+    parser.add_argument('--against', nargs='+', default=[], metavar='FILE',
+                        help='fusion, homogeneity: further weights, on the same frames; '
+                        'differences are to --weights')  # fmt: skip
+    parser.add_argument('--other', type=Path, metavar='DRIVE',
+                        help='fusion: KITTI drive whose images are swapped in; by default those '
+                        'of the frame half of PATH away')  # fmt: skip
+    parser.add_argument('--scenes', type=int, default=40, metavar='N',
+                        help='fusion and homogeneity of simulated: how many')  # fmt: skip
     parser.add_argument('--drives', type=int, default=4, metavar='N',
                         help='simulated: how many drives, of seeds 101 and on')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=4.0, help='simulated: of each drive')
@@ -34,7 +44,7 @@ def add_arguments(parser):
 
 def run(args):
     """Judge every frame of a path, print the figures and write them as JSON."""
-    from mmperception.cli import suites
+    from mmperception.cli import fusion_suites, suites
 
     if args.suite == PATH_COST and args.path == SIMULATED and not args.path.exists():
         metrics = suites.simulated_path_cost(args.drives, args.seconds, config_of(args))
@@ -43,6 +53,8 @@ def run(args):
         from mmperception.cli.signs import evaluate_simulated
 
         return _report(args, SIGNS, 'signs', evaluate_simulated(args))
+    if args.suite in FUSION_SUITES:
+        return _report(args, args.suite, *fusion_suites.evaluate(args))
     kind = layout.layout_of(args.path)
     suite = args.suite or (SIGNS if kind in (layout.GTSDB, layout.GTSRB) else ACCURACY)
     if suite == SIGNS:

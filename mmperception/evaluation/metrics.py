@@ -57,9 +57,41 @@ def average_precision_metric(results, seed=0):
     return Metric(value=value, low=low, high=high, count=int(pooled.num_truth.sum()))
 
 
-def bootstrap(num_frames, figure, seed=0):
+def precision_of(results):
+    """Return average precision as a function of frame weights (F,), for `metric_of`."""
+    pooled = _pool(results)
+    return lambda weights: _average_precision(pooled, weights)
+
+
+def mean_of(figures):
+    """Return the mean of figures that have a value, as a function of frame weights."""
+
+    def figure(weights):
+        values = [value for one in figures if (value := one(weights)) is not None]
+        return float(np.mean(values)) if values else None
+
+    return figure
+
+
+def difference_of(one, other):
+    """Return `one` minus `other`, both at the same frame weights: a paired difference."""
+
+    def figure(weights):
+        values = one(weights), other(weights)
+        return None if None in values else values[0] - values[1]
+
+    return figure
+
+
+def metric_of(figure, num_frames, count, block_frames=BLOCK_FRAMES):
+    """Return any figure of frame weights as a Metric with its block-bootstrap interval."""
+    low, high = bootstrap(num_frames, figure, block_frames=block_frames)
+    return Metric(value=figure(np.ones(num_frames)), low=low, high=high, count=count)
+
+
+def bootstrap(num_frames, figure, seed=0, block_frames=BLOCK_FRAMES):
     """
-    Return the 90 percent interval of a figure over blocks of 14 consecutive frames.
+    Return the 90 percent interval of a figure over blocks of consecutive frames.
 
     Parameters
     ----------
@@ -69,6 +101,8 @@ def bootstrap(num_frames, figure, seed=0):
         From frame weights (F,) to a float or None (a resample without truth; left out).
     seed : int
         The same one gives the same interval.
+    block_frames : int
+        1 where every frame is of a scene of its own.
 
     Returns
     -------
@@ -76,7 +110,7 @@ def bootstrap(num_frames, figure, seed=0):
         None with fewer than two blocks: then there is nothing to draw from.
 
     """
-    block_of_frame = np.arange(num_frames) // BLOCK_FRAMES
+    block_of_frame = np.arange(num_frames) // block_frames
     num_blocks = int(block_of_frame[-1]) + 1 if num_frames else 0
     if num_blocks < 2:
         return None, None
