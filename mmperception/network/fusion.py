@@ -116,13 +116,19 @@ class CameraReader(nn.Module):
         size = batch.images.shape[-2:]
         for k in range(batch.images.shape[1]):
             matrices = batch.pixel_from_base[sample, k]
-            where, is_seen = project_pillars(sample_points(batch.pillar_mean), matrices, size)
+            _, is_seen = project_pillars(batch.pillar_mean[:, None], matrices, size)
             index = self._choose(is_seen[:, 0] & batch.image_mask[sample, k], batch)
             if len(index):
+                points = sample_points(batch.pillar_mean[index])
+                where, is_seen = project_pillars(points, matrices[index], size)
                 found = self.attend(
-                    pillars[index], features[:, k], sample[index], where[index],
-                    is_seen[index], motion[sample[index]],
-                )  # fmt: skip
+                    pillars[index],
+                    features[:, k],
+                    sample[index],
+                    where,
+                    is_seen,
+                    motion[sample[index]],
+                )
                 evidence = evidence.index_add(0, index, found.float())
                 if getattr(self, 'trace', None):
                     self.trace[-1] |= {'camera': k, 'pillar': index}

@@ -125,7 +125,8 @@ class BevHead(nn.Module):
         """
         heat = fused = self.heat(fine)
         if has_evidence.any():
-            joined = self.join(torch.cat((fine, evidence), dim=1))
+            # Of one type, or the join would be made in float32 and turned back.
+            joined = self.join(torch.cat((fine, evidence.to(fine.dtype)), dim=1))
             residual = upsample(self.residual(joined))
             fused = heat + residual * has_evidence[:, None, None, None]
         if cells is not None:
