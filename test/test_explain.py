@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from mmperception.config import from_mapping
 from mmperception.drawing import Moment
-from mmperception.evaluation.explain import draw_attention, draw_gates, explain_frame, look
+from mmperception.evaluation.explain import _dot, draw_attention, draw_gates, explain_frame, look
 from mmperception.geometry import project
 from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import Perceiver
@@ -63,3 +63,12 @@ def test_pictures_differ_from_the_plain_ones_where_pillars_are():
     assert drawn.shape == view.image.pixels.shape
     gates = draw_gates(Moment(frame=frame, detections=detections), looks)
     assert gates.ndim == 3 and gates.any()
+
+
+def test_a_dot_beyond_the_rim_of_the_image_is_cut_off():
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    for u, v in ((-40.0, 5.0), (5.0, 60.0), (80.0, -30.0)):
+        _dot(pixels, u, v, 2.0)
+    assert not pixels.any()
+    _dot(pixels, -1.0, 10.0, 2.0)
+    assert pixels[:, 0].any() and not pixels[:, 2:].any()

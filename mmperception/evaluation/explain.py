@@ -164,13 +164,14 @@ def draw_attention(view, detections, looks, camera=0, image_width=640):
 
 
 def _dot(pixels, u, v, radius):
-    H, W, _ = pixels.shape
     reach = int(np.ceil(radius))
-    rows = slice(max(0, int(v) - reach), min(H, int(v) + reach + 1))
-    columns = slice(max(0, int(u) - reach), min(W, int(u) + reach + 1))
+    # A place may lie beyond the rim of the image: then little or nothing of the dot is left.
+    rows, columns = (
+        slice(*np.clip((int(middle) - reach, int(middle) + reach + 1), 0, end))
+        for middle, end in zip((v, u), pixels.shape, strict=False)
+    )
     y, x = np.mgrid[rows, columns]
-    if y.size:
-        pixels[rows, columns][(x - u) ** 2 + (y - v) ** 2 <= radius**2] = LOOKED_COLOUR
+    pixels[rows, columns][(x - u) ** 2 + (y - v) ** 2 <= radius**2] = LOOKED_COLOUR
 
 
 def draw_gates(moment, looks, window=None):
