@@ -6,6 +6,7 @@ import json
 from mmperception.checkpoint import save_network
 from mmperception.cli import signs as sign_commands
 from mmperception.cli.main import main
+from mmperception.evaluation.sign_failures import failure_sheet, failures_of, summary_of
 from mmperception.evaluation.signs import (
     detection_metrics,
     JudgedImage,
@@ -166,6 +167,41 @@ def test_evaluate_knows_the_sign_folders_by_their_files(tmp_path, monkeypatch, w
     report = json.loads(out.read_text())
     assert report['suite'] == 'signs' and report['weights'] == 'signs'
     assert report['metrics'][name]['value'] == pytest.approx(value)
+
+
+def test_each_failure_says_why(tmp_path):
+    boxes = [[10, 10, 40, 40], [60, 10, 90, 40], [110, 10, 140, 40], [10, 60, 40, 90]]
+    found = detections(
+        # Hit but misread, weak, beside its sign, double of the first, on nothing.
+        [boxes[0], boxes[1], [125, 10, 155, 40], [12, 10, 42, 40], [100, 60, 130, 90]],
+        [0.95, 0.2, 0.8, 0.7, 0.6],
+        [13, 14, 14, 14, 2],
+    ).select([0, 2, 3, 4, 1])
+    image = judged(boxes, [14, 14, 14, 14], found)
+    pixels = np.zeros((100, 180, 3), np.uint8)
+    pixels[10:40, 60:90] = 200
+    failures = failures_of(image, pixels, 0.5)
+    why = sorted((failure.kind, failure.reason) for failure in failures)
+    assert why == [
+        ('false', 'double'), ('false', 'nothing there'), ('false', 'overlap'),
+        ('misread', 'class'),
+        ('missed', 'no peak'), ('missed', 'overlap'), ('missed', 'score'),
+    ]  # fmt: skip
+    (weak,) = [failure for failure in failures if failure.reason == 'score']
+    assert weak.words == ('stop', '30 px, score 0.20')
+    assert weak.patch[56, 56].min() > 190 and weak.patch[2, 2].max() < 10
+    assert summary_of(failures)[1].startswith('false: 3 (')
+    sheet = failure_sheet([f for f in failures if f.kind == 'missed'] * 20)
+    assert sheet.shape[1] <= 800 and sheet.shape[0] <= 800
+
+
+def test_evaluate_leaves_pictures_of_its_failures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sign_commands, '_readers', lambda config, fold: {-1: Teller()})
+    write_gtsdb(tmp_path / 'in')
+    pictures = str(tmp_path / 'pictures')
+    assert main(['evaluate', str(tmp_path / 'in'), '--pictures', pictures]) == 0
+    assert [path.name for path in (tmp_path / 'pictures').iterdir()] == ['false.png']
+    assert 'false: 1 (nothing there 1)' in capsys.readouterr().out
 
 
 def test_networks_of_a_fold_judge_their_fold_and_those_without_the_data_all(tmp_path):

@@ -25,6 +25,8 @@ def add_arguments(parser):
                         'alike the encoders are; by default what fits PATH')  # fmt: skip
     parser.add_argument('--sign-truth', type=Path, metavar='FILE',
                         help='list of the signs of a KITTI drive, for --suite signs')  # fmt: skip
+    parser.add_argument('--pictures', type=Path, metavar='DIR',
+                        help='GTSDB: pictures of what was missed, false and misread')  # fmt: skip
     parser.add_argument('--every', type=int, default=1, metavar='N',
                         help='robustness, fusion: judge each N-th frame only')  # fmt: skip
     parser.add_argument('--against', nargs='+', default=[], metavar='FILE',
@@ -61,7 +63,7 @@ def run(args):
         from mmperception.cli.signs import evaluate_signs, sign_config_of
 
         config = sign_config_of(args, settings_of_path(args.path, kind))
-        weights, metrics = evaluate_signs(args.path, kind, config, args.sign_truth)
+        weights, metrics = evaluate_signs(args.path, kind, config, args.sign_truth, args.pictures)
         return _report(args, suite, weights, metrics)
     # Figures are made in float32 unless asked otherwise, the same on every machine.
     defaults = {'precision': 'float32', **settings_of_path(args.path, kind)}

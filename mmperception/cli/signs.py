@@ -67,7 +67,7 @@ def _gtsrb_lines(file, pixels, reader):
     yield f'{file};{classes.argmax()};{classes.max():.6f}'
 
 
-def evaluate_signs(path, kind, config, truth=None):
+def evaluate_signs(path, kind, config, truth=None, pictures=None):
     """
     Judge the sign networks on a GTSDB or GTSRB folder, or on a KITTI drive with a list of signs.
 
@@ -78,7 +78,7 @@ def evaluate_signs(path, kind, config, truth=None):
 
     """
     if kind == layout.GTSDB:
-        return _evaluate_gtsdb(path, config)
+        return _evaluate_gtsdb(path, config, pictures)
     if kind == layout.GTSRB:
         return _evaluate_gtsrb(path, config)
     if kind == layout.KITTI_DRIVE and truth is not None:
@@ -120,8 +120,9 @@ def _evaluate_drive(path, config, truth):
     return config.signs.weights, drive_metrics(listed, *follow_signs(samples, stage))
 
 
-def _evaluate_gtsdb(path, config):
+def _evaluate_gtsdb(path, config, pictures=None):
     from mmperception.datasets.gtsdb import gtsdb_folds, read_gtsdb
+    from mmperception.evaluation.sign_failures import failures_of
     from mmperception.evaluation.signs import detection_metrics, JudgedImage
 
     images = read_gtsdb(path)
@@ -129,16 +130,32 @@ def _evaluate_gtsdb(path, config):
     folds = np.full(len(images), NO_FOLD)
     if set(readers) != {NO_FOLD}:
         folds = gtsdb_folds([image.pixels() for image in images])
-    judged = []
+    judged, failures = [], []
     for image, fold in tqdm(list(zip(images, folds, strict=True)), unit='image', disable=None):
         if reader := readers.get(int(fold)):
-            found = reader.find(image.pixels())
+            pixels = image.pixels()
+            found = reader.find(pixels)
             judged.append(
                 JudgedImage(
                     file=image.file, boxes=image.boxes, class_id=image.class_id, found=found
                 )
             )
+            failures += failures_of(judged[-1], pixels, config.signs.score_threshold)
+    if pictures is not None:
+        _write_failures(failures, pictures)
     return _name(config, readers), detection_metrics(judged, config.signs.score_threshold)
+
+
+def _write_failures(failures, folder):
+    from mmperception.canvas import write_png
+    from mmperception.evaluation.sign_failures import failure_sheet, KINDS, summary_of
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in KINDS:
+        own = [failure for failure in failures if failure.kind == kind]
+        if own:
+            write_png(folder / f'{kind}.png', failure_sheet(own))
+    print('\n'.join([*summary_of(failures), f'pictures: {folder.resolve()}']))
 
 
 def _evaluate_gtsrb(path, config):
