@@ -252,6 +252,7 @@ class PathCostConfig:
     )
     no_entry_cost: int = option(90, '', 'Cost of the way beyond a no-entry sign; 0: none.')
     stop_cost: int = option(30, '', 'Cost of the way beyond a stop sign; 0: none.')
+    yield_cost: int = option(10, '', 'Cost of the way beyond a yield sign; 0: none.')
     sign_reach_m: float = option(4.0, 'm', 'A sign closes the way this far to both sides.')
     sign_memory_s: float = option(10.0, 's', 'A sign counts for this long after it was seen.')
     on_lidar_loss: str = option(
@@ -270,13 +271,17 @@ class PathCostConfig:
             'path_cost.decay_s, hidden_decay_s and inflation_m: must be positive',
         )
         _require(
-            all(0 <= c <= 98 for c in (self.terrain_cost, self.no_entry_cost, self.stop_cost)),
-            'path_cost.terrain_cost, no_entry_cost and stop_cost: must be 0 to 98',
+            0 <= min(self._graded) <= max(self._graded) <= 98,
+            'path_cost.terrain_cost, no_entry_cost, stop_cost and yield_cost: must be 0 to 98',
         )
         _require(
             len(self.class_margin_m) == 3,
             'path_cost.class_margin_m: needs vehicle, pedestrian and cyclist',
         )
+
+    @property
+    def _graded(self):
+        return self.terrain_cost, self.no_entry_cost, self.stop_cost, self.yield_cost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

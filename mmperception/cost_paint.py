@@ -114,7 +114,7 @@ def sign_bars(signs, config):
     Parameters
     ----------
     signs : sequence of SeenSign
-        Others than `no_entry`, `no_vehicles` and `stop` close nothing.
+        Others than `no_entry`, `no_vehicles`, `stop` and `yield` close nothing.
     config : PathCostConfig
         With the cost of each and the reach to either side.
 
@@ -129,6 +129,7 @@ def sign_bars(signs, config):
         'no_entry': config.no_entry_cost,
         'no_vehicles': config.no_entry_cost,
         'stop': config.stop_cost,
+        'yield': config.yield_cost,
     }
     signs = [sign for sign in signs if costs.get(sign.name)]
     yaw = np.array([sign.yaw for sign in signs], np.float64)

@@ -379,7 +379,9 @@ def integrate_signs(signs, seconds=1.0):
 def test_no_entry_closes_the_way_beyond_the_sign_and_stop_costs_less():
     closed = integrate_signs((seen_sign('no_entry'),))
     stop = integrate_signs((seen_sign('stop'),))
+    give_way = integrate_signs((seen_sign('yield'),))
     assert at(closed, 13.05, 0.05) == 90 and at(stop, 13.05, 0.05) == 30
+    assert at(give_way, 13.05, 0.05) == 10
     assert at(closed, 10.05, 0.05) == 0 == at(closed, 13.05, 3.05)
     assert not (closed.data >= 99).any()
 
