@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights files: what was written is read, and nothing else is believed."""
 
+import argparse
 import json
 
 from mmperception import checkpoint
+from mmperception.cli import export
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.sign_weights import load_sign_network
@@ -113,3 +115,21 @@ def test_shipped_weights_are_the_ones_whose_hash_stands_in_the_code(name):
     load = load_sign_network if name.startswith('sign_') else checkpoint.load_network
     _, metadata = load(path)
     assert {'licence', 'data', 'commit', 'samples'} <= set(metadata)
+
+
+@pytest.mark.parametrize(
+    ('drives', 'licence'), [(['0009'], 'CC-BY-NC-SA-3.0'), ([], 'Apache-2.0')]
+)
+def test_an_exported_file_names_the_data_of_both_stages_and_no_folder(tmp_path, drives, licence):
+    network = PerceptionNetwork(NetworkConfig(refine=True))
+    first = {'data': '', 'drives': ['0052'], 'scenes': '/home/me/scenes', 'start': ''}
+    second = {'data': '/home/me/kitti', 'drives': drives, 'galleries': '/home/me/things'}
+    facts = {'train': json.dumps(first), 'refine': json.dumps(second)}
+    checkpoint.save_network(tmp_path / 'run.safetensors', network, facts)
+    out = tmp_path / 'release.safetensors'
+    arguments = argparse.Namespace(weights=tmp_path / 'run.safetensors', out=out, force=False)
+    assert export.run(arguments) == 0
+    _, metadata = checkpoint.load_network(out)
+    assert metadata['licence'] == licence
+    assert ('0009' in metadata['data']) == bool(drives) and '0052' not in metadata['data']
+    assert 'simulated scenes' in metadata['data'] and '/home' not in ''.join(metadata.values())

@@ -55,20 +55,21 @@ def _sign_facts(metadata):
 
 
 def _facts(metadata):
-    """Say what the file was made from; the licence follows from the data."""
-    train = json.loads(metadata.get('train', '{}'))
-    drives = train.get('drives', []) if train.get('data') else []
+    """Say what the file was made from, both stages; the licence follows from the data."""
+    runs = {name: json.loads(metadata[name]) for name in ('train', 'refine') if name in metadata}
+    drives = sorted({d for run in runs.values() if run.get('data') for d in run.get('drives', [])})
     parts = [f'KITTI raw drives {", ".join(drives)}'] if drives else []
-    if train.get('scenes'):
+    if any(run.get('scenes') for run in runs.values()):
         parts.append('simulated scenes')
-    if train.get('galleries'):
+    if any(run.get('galleries') for run in runs.values()):
         parts.append('simulated things pasted into them')
     # Folders of one machine say nothing to another.
-    train |= {name: bool(train.get(name)) for name in ('data', 'scenes', 'galleries', 'start')}
+    for run in runs.values():
+        run |= {name: bool(run.get(name)) for name in ('data', 'scenes', 'galleries', 'start')}
     return {
         'data': ' and '.join(parts) or 'unknown',
         'licence': STREET_LICENCE if drives else SIMULATED_LICENCE,
         'classes': ' '.join(CLASSES),
         'commit': source_commit(),
-        'train': json.dumps(train),
+        **{name: json.dumps(run) for name, run in runs.items()},
     }
