@@ -21,7 +21,7 @@ import torch
 WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
 # SHA-256 of the files that ship with the package.
 SHIPPED = {
-    'street': '692b2d7a0feb2965e7de7087c2bbbdc8cfebd887bee15581372c208cc497389f',
+    'street': '64ac69c42f39dc4fb3237e43c96e7b8004878d685d9b921c9d5cb8d955780754',
     'sign_detector': '1019c3bdf5e6f78fbbdcf543836f3d2334746cf25f7537e595d612624cf24b9b',
     'sign_classifier': 'ac98fa1f26a3b59edbdc4b5d8a1edab047c2e5cc414b1616c568118cb6a276ad',
 }

@@ -16,7 +16,7 @@ import torch
 # Weight of the IoU estimate in the score: score = heat ** (1 - a) * iou ** a.
 IOU_WEIGHT = 0.5
 # Weight of the second stage's quality in the score, in the same way.
-QUALITY_WEIGHT = 0.5
+QUALITY_WEIGHT = 0.3
 # Of two boxes of one class, the weaker falls when its centre lies in the stronger, grown by this.
 OVERLAP_MARGIN_M = 0.2
 # Boxes below this score are never given out; average precision is counted from here on.
