@@ -52,7 +52,7 @@ def test_a_narrow_box_is_a_turned_plate(angle_deg):
 
 
 def test_the_box_of_a_triangle_is_wider_than_tall():
-    facing = facing_of_box(np.array([100.0, 100.0, 170.0, 160.0]), YIELD, 0.0, SIZE_PX)
+    facing = facing_of_box(np.array([100.0, 100.0, 165.7, 160.0]), YIELD, 0.0, SIZE_PX)
     assert turned_away(facing.yaw_rad, 0.0) < 0.1
 
 

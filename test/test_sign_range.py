@@ -118,7 +118,7 @@ def test_a_pixel_too_much_on_one_side_costs_half_of_its_share():
 
 def test_a_triangle_is_less_tall_than_wide_and_no_nearer_for_it():
     up, right = 18, box_of(SIGN, 0.9)
-    middle, half = (right[1] + right[3]) / 2, (right[3] - right[1]) / 2 * 0.855
+    middle, half = (right[1] + right[3]) / 2, (right[3] - right[1]) / 2 * 0.913
     box = np.array([right[0], middle - half, right[2], middle + half])
     sweep = SweepPoints(Frame(stamp_ns=START_NS, cameras=(make_view(),)))
     assert place_sign(box, up, make_view(), sweep).position == pytest.approx(SIGN, abs=0.1)
