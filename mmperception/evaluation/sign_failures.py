@@ -101,7 +101,7 @@ def _failure(kind, reason, words, pixels, box, rank):
     middle = (box[:2] + box[2:]) / 2
     low = np.maximum(np.floor(middle - side), 0).astype(int)
     high = np.ceil(middle + side).astype(int)
-    patch = pixels[low[1] : high[1], low[0] : high[0]]
+    patch = pixels[slice(low[1], high[1]), slice(low[0], high[0])]
     patch = cv2.resize(patch, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
     return Failure(kind=kind, reason=reason, words=words, patch=patch, rank=float(rank))
 
