@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 # Weight of the IoU estimate in the score: score = heat ** (1 - a) * iou ** a.
-IOU_WEIGHT = 0.5
+IOU_WEIGHT = 0.25
 # Weight of the second stage's quality in the score, in the same way.
 QUALITY_WEIGHT = 0.3
 # Of two boxes of one class, the weaker falls when its centre lies in the stronger, grown by this.

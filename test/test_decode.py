@@ -54,7 +54,7 @@ def test_peak_becomes_a_box_at_its_cell_plus_offset():
     assert found['yaw'][0] == pytest.approx(0.7, abs=1e-5)
     assert found['label'].tolist() == [1]
     heat, iou = torch.sigmoid(torch.tensor([3.0, 4.0])).tolist()
-    assert found['score'][0] == pytest.approx((heat * iou) ** 0.5)
+    assert found['score'][0] == pytest.approx(heat**0.75 * iou**0.25)
 
 
 @pytest.mark.parametrize('yaw', [-3.0, -2.0, -0.5, 0.3, 1.2, 1.9, 3.1])

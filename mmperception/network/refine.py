@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 MAX_POINTS = 256
+# Half of all boxes have no more points than this: those go through the layers without repetition.
+FEW_POINTS = 64
 # How far around the proposed box points are looked at: along and across, and up and down.
 MARGIN_M, MARGIN_Z_M = 0.8, 0.5
 # Boxes with fewer points are left as they are: there is nothing to be seen.
 MIN_POINTS = 3
-# Most boxes that are looked at again, strongest first: a street has a few dozen.
-MAX_BOXES = 40
+# Most boxes that are looked at again, strongest first: a full street has dozens of objects.
+MAX_BOXES = 80
 NUM_FEATURES, RANGE_SCALE_M = 9, 50.0
 
 
@@ -138,16 +140,16 @@ def refine_boxes(refiner, batch, b, boxes):
     quality = np.full(len(boxes['score']), np.nan, np.float32)
     best = {name: boxes[name][:MAX_BOXES] for name in ('center', 'size', 'yaw', 'label')}
     points, count = crop_points(batch, b, best['center'], best['size'], best['yaw'])
-    rows = np.flatnonzero(count >= MIN_POINTS)
-    if not len(rows):
-        return boxes, quality
-    inputs = [torch.from_numpy(value[rows]) for value in best.values()]
-    counts = torch.from_numpy(count[rows].astype(np.float32))
-    change, logit = refiner(torch.from_numpy(points[rows]), counts, *inputs)
     refined = {name: boxes[name].copy() for name in ('center', 'size', 'yaw')}
-    for name, value in zip(refined, changed_boxes(change, *inputs[:3]), strict=True):
-        refined[name][rows] = value.numpy()
-    quality[rows] = torch.sigmoid(logit).numpy()
+    is_few = count <= FEW_POINTS
+    for rows, number in ((is_few, FEW_POINTS), (~is_few, MAX_POINTS)):
+        rows = np.flatnonzero(rows & (count >= MIN_POINTS))
+        inputs = [torch.from_numpy(value[rows]) for value in best.values()]
+        counts = torch.from_numpy(count[rows].astype(np.float32))
+        change, logit = refiner(torch.from_numpy(points[rows, :number]), counts, *inputs)
+        for name, value in zip(refined, changed_boxes(change, *inputs[:3]), strict=True):
+            refined[name][rows] = value.numpy()
+        quality[rows] = torch.sigmoid(logit).numpy()
     return {**boxes, **refined}, quality
 
 
@@ -174,7 +176,8 @@ def crop_points(batch, b, center, size, yaw):
     begin = np.searchsorted(near[:, 0], center[:, 0] - reach)
     end = np.searchsorted(near[:, 0], center[:, 0] + reach)
     for m in range(M):
-        around = slice(begin[m], end[m])
+        beside = np.abs(near[slice(begin[m], end[m]), 1] - center[m, 1]) < reach[m]
+        around = begin[m] + np.flatnonzero(beside)
         x, y, z = np.abs(local := in_box_axes(near[around], center[m], yaw[m])).T
         inside = np.flatnonzero((x < half[m, 0]) & (y < half[m, 1]) & (z < half[m, 2]))
         count[m] = len(inside)
