@@ -40,6 +40,7 @@ def make_network():
     torch.manual_seed(3)
     network = PerceptionNetwork(SMALL).eval()
     torch.nn.init.normal_(network.bev_head.residual.weight, std=0.5)
+    torch.nn.init.constant_(network.bev_head.heat[-1].bias, -2.0)
     torch.nn.init.constant_(network.camera_head.heat[-1].bias, -1.0)
     return network
 

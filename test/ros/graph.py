@@ -35,7 +35,10 @@ def save_weights(folder):
         image_width=160,
     )
     path = folder / 'untrained.safetensors'
-    checkpoint.save_network(path, PerceptionNetwork(config), {'licence': 'none'})
+    network = PerceptionNetwork(config)
+    # Some peaks: heat begins below what is ever given out.
+    torch.nn.init.constant_(network.bev_head.heat[-1].bias, -2.0)
+    checkpoint.save_network(path, network, {'licence': 'none'})
     return path
 
 
