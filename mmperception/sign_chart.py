@@ -13,6 +13,7 @@ from mmperception.canvas import (
     draw_text,
     EGO,
     FAINT_TEXT,
+    fill_polygon,
     LINE,
     TEXT,
     text_width,
@@ -22,7 +23,7 @@ import numpy as np
 
 WIDTH_PX, MARGIN_PX, NAME_ROOM_PX = 800, 40, 150
 TALLEST_PX, SHORTEST_PX = 800, 240
-SIGN_COLOUR, STROKE_PX, LINE_PX = (255, 214, 64), 16, 15
+SIGN_COLOUR, STROKE_PX, LINE_PX, ARROW_PX = (255, 214, 64), 16, 15, 14
 # Lengths that a scale bar may have, metres.
 BARS_M = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
@@ -60,10 +61,22 @@ def sign_chart(signs, way):
         moved = (np.atleast_2d(north_east) - low)[:, ::-1] * scale
         return corner + moved * (1, -1)
 
-    draw_path(canvas, pixels(way_m), EGO, 2)
+    _draw_way(canvas, pixels(way_m))
     _draw_names(canvas, signs, pixels(signs_m), scale)
     _draw_scale(canvas, scale)
     return canvas
+
+
+def _draw_way(canvas, at):
+    draw_path(canvas, at, EGO, 2)
+    far = np.flatnonzero(np.hypot(*(at - at[-1]).T) > ARROW_PX)
+    if not len(far):
+        return  # the robot stood still
+    along = at[-1] - at[far[-1]]
+    along *= ARROW_PX / np.hypot(*along)
+    across = along[::-1] * (-0.5, 0.5)
+    fill_polygon(canvas, np.stack((at[-1], at[-1] - along + across, at[-1] - along - across)),
+                 EGO, 1.0)  # fmt: skip
 
 
 def _draw_names(canvas, signs, at, scale):

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of simulated signs by hand-made sightings, and where the plates of a street stand."""
 
-from mmperception.evaluation.sign_truth import plates_of, Sighting, sighting_metrics
+from types import SimpleNamespace
+
+from mmperception.config import SignsConfig
+from mmperception.evaluation import sign_truth
+from mmperception.evaluation.sign_truth import judge_signs, plates_of, Sighting, sighting_metrics
 from mmperception.simulation.drive import SimulatedDrive
 import numpy as np
 import pytest
+from test_sign_range import found_at
 
 
 def test_errors_are_told_by_where_the_range_is_from():
@@ -35,3 +40,26 @@ def test_plates_of_a_street_are_as_wide_as_signs_and_stand_above_the_road():
         assert 0 <= class_id < 43
         size = np.ptp(corners, axis=0)
         assert 0.4 < np.hypot(*size[:2]) < 1.0 and corners[:, 2].min() > 0.3
+
+
+def test_a_sign_whose_box_is_exact_is_placed_by_lidar_and_by_its_size(monkeypatch):
+    """The reader is told what there is, so that only the places are judged."""
+    shown, told = sign_truth._shown, []
+
+    def tell(corners, view):
+        told.append(shown(corners, view))
+        return told[-1]
+
+    def judge(one, class_id, found, place):
+        found = found_at([one[0]], class_id, score=0.9)
+        return sign_truth_judge(one, class_id, found, place)
+
+    sign_truth_judge = sign_truth._judge
+    monkeypatch.setattr(sign_truth, '_shown', tell)
+    monkeypatch.setattr(sign_truth, '_judge', judge)
+    reader = SimpleNamespace(find=lambda pixels, score, limit: None)
+    sightings = judge_signs(101, 0.2, reader, SignsConfig())
+    assert len(sightings) == sum(one is not None for one in told) >= 2
+    metrics = sighting_metrics(sightings)
+    assert metrics['sign_sightings_found'].value == 100.0
+    assert metrics['size_error_percent_p90'].value < 10.0

@@ -79,7 +79,8 @@ def judge_signs(seed, seconds, reader, settings):
     for sample in drive.samples():
         frame = sample.frame
         view = frame.cameras[0]
-        sweeps = SweepPoints(frame), SweepPoints(replace(frame, cloud=None))
+        blind = replace(frame, cloud=None, base_from_lidar=None)
+        sweeps = SweepPoints(frame), SweepPoints(blind)
         found = reader.find(view.image.pixels, settings.score_threshold / 2, settings.max_read)
         base_from_world = invert(frame.odom_from_base) @ odom_from_world
         for class_id, corners in plates:
