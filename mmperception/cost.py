@@ -2,7 +2,7 @@
 """
 The cost grid for planners: sweeps and tracks -> CostGrid, in the odometry frame.
 
-Second stage of the safety path, after `ground.py`: what stands and what is free is remembered in
+Last stage of the safety path, after `ground.py`: what stands and what is free is remembered in
 `evidence.py`. The ground itself (`terrain.py`), tracks and signs (`cost_paint.py`) only add cost
 below lethal; they never take any away, so nothing learned can erase what geometry shows.
 Values are those of nav_msgs/OccupancyGrid as docs/interfaces.md promises (-1, 0, 1..98, 100).
@@ -30,6 +30,7 @@ from mmperception.datatypes import (
 from mmperception.evidence import Evidence
 from mmperception.geometry import apply, apply_to_cloud
 from mmperception.ground import model_ground
+from mmperception.polar import bins_to, polar_points
 import numpy as np
 
 # After a longer silence the remembered free space means nothing.
@@ -41,28 +42,33 @@ class Sweep:
     """
     What the grid takes in at one stamp.
 
-    `points_base` (N, 3) float32 and `lidar_origin_base` (3,) in `base_link`, `odom_from_base`
+    `points_lidar` (N, 3) float32 in the LiDAR's frame, `base_from_lidar` and `odom_from_base`
     (4, 4) float64, `intensity` (N,) float32 or None, `tracks` or None when perception is silent,
     `signs` seen up to now (see `SeenSign`; old ones are left out by their stamp).
     """
 
     stamp_ns: int
-    points_base: np.ndarray
+    points_lidar: np.ndarray
+    base_from_lidar: np.ndarray
     odom_from_base: np.ndarray
-    lidar_origin_base: np.ndarray
     intensity: np.ndarray | None = None
     tracks: Tracks | None = None
     signs: tuple[SeenSign, ...] = ()
+
+    @property
+    def points_base(self):
+        """Return the points (N, 3) float32 in `base_link`, moved there at each call."""
+        return apply_to_cloud(self.base_from_lidar[:3], self.points_lidar)
 
 
 def sweep_from_frame(frame, tracks=None, signs=()):
     """Return the Sweep of a frame that has a cloud and odometry."""
     return Sweep(
         stamp_ns=frame.stamp_ns,
-        points_base=apply_to_cloud(frame.base_from_lidar[:3], frame.cloud.points),
+        points_lidar=frame.cloud.points,
+        base_from_lidar=frame.base_from_lidar,
         intensity=frame.cloud.intensity,
         odom_from_base=frame.odom_from_base,
-        lidar_origin_base=frame.base_from_lidar[:3, 3],
         tracks=tracks,
         signs=tuple(signs),
     )
@@ -90,7 +96,10 @@ class CostMapper:
     def __init__(self, config):
         self._config = config
         self._cost = config.path_cost
-        self._evidence = Evidence(config)
+        window_m = self._cost.cells * self._cost.resolution_m
+        reach_m = max(config.ground.range_m, window_m / np.sqrt(2) + self._cost.resolution_m)
+        self._num_bins = bins_to(reach_m) + 1
+        self._evidence = Evidence(config, self._num_bins)
         self.clear()
 
     def clear(self):
@@ -114,11 +123,13 @@ class CostMapper:
 
         """
         started = time.perf_counter()
-        ground = model_ground(sweep.points_base, self._config.ground)
+        poses = sweep.odom_from_base, sweep.base_from_lidar
+        points = polar_points(sweep.points_lidar, poses, self._num_bins, self._config.ground)
+        ground = model_ground(points, self._config.ground)
         split_at = time.perf_counter()
         elapsed_s = self._advance(sweep)
         body = self._outline(sweep.odom_from_base, self._own_body())
-        self._evidence.take(sweep, ground, elapsed_s, body)
+        self._evidence.take(points, ground, elapsed_s, body)
         remembered_at = time.perf_counter()
         grid = self._grid(sweep.stamp_ns, self._grade(sweep))
         ended = time.perf_counter()
@@ -151,12 +162,12 @@ class CostMapper:
         """
         if self._evidence.corner is None:
             return None
-        data = np.full(self._evidence.strength.shape, OCCUPANCY_UNKNOWN, np.int8)
+        data = np.full(self._evidence.is_known.shape, OCCUPANCY_UNKNOWN, np.int8)
         if self._cost.on_lidar_loss == 'lethal':
             pose = self._odom_from_base if odom_from_base is None else odom_from_base
             ahead = self._outline(pose, self._stop_area())
             stop = cv2.fillConvexPoly(np.zeros(data.shape, np.uint8), ahead, 1)
-            data[(self._evidence.strength > 0) | (stop > 0)] = OCCUPANCY_LETHAL
+            data[(self._evidence.standing.image | stop) > 0] = OCCUPANCY_LETHAL
         return self._grid(stamp_ns, data)
 
     def _grid(self, stamp_ns, data):
@@ -176,7 +187,7 @@ class CostMapper:
             elapsed_s = (sweep.stamp_ns - self._stamp_ns) * 1e-9
             if not 0 <= elapsed_s <= FORGET_S:
                 self.clear()
-        lidar = apply(sweep.odom_from_base, np.asarray(sweep.lidar_origin_base, np.float64))
+        lidar = apply(sweep.odom_from_base, sweep.base_from_lidar[:3, 3])
         self._evidence.move(lidar[:2])
         self._stamp_ns = sweep.stamp_ns
         self._odom_from_base = sweep.odom_from_base
@@ -184,26 +195,28 @@ class CostMapper:
 
     def _grade(self, sweep):
         """Return the values of the grid, (Y, X) int8."""
-        is_lethal = self._evidence.strength > 0
+        is_lethal = self._evidence.standing.image
         data = grade_around(is_lethal, self._cost.inflation_m / self._cost.resolution_m)
         if self._cost.terrain_cost:
             np.maximum(data, self._evidence.terrain.cost(), out=data)
         polygons, values = self._outlines(sweep)
         if len(values):
             edge_cells = int(SOFT_EDGE_M / self._cost.resolution_m)
-            painted = paint(data.shape, self._cells_of(polygons), values, edge_cells)
-            np.maximum(data, painted, out=data)
+            paint(data, self._cells_of(polygons), values, edge_cells)
         np.maximum(data, is_lethal.view(np.int8) * np.int8(OCCUPANCY_LETHAL), out=data)
         # -1 has all bits set: what is neither known nor lethal gets them.
-        is_told = self._evidence.is_known | is_lethal.view(np.uint8)
-        np.bitwise_or(data, (is_told - np.uint8(1)).view(np.int8), out=data)
+        is_told = self._evidence.is_known | is_lethal
+        is_told -= np.uint8(1)
+        np.bitwise_or(data, is_told.view(np.int8), out=data)
         return data
 
     def _outlines(self, sweep):
         """Return what is painted, (M, 8, 2) in odom and (M,): tracks and signs."""
         oldest_ns = sweep.stamp_ns - int(self._cost.sign_memory_s * 1e9)
         signs = [sign for sign in sweep.signs if oldest_ns <= sign.stamp_ns <= sweep.stamp_ns]
-        polygons, values = sign_bars(signs, self._cost)
+        polygons, values = np.empty((0, 8, 2)), np.empty(0, np.int64)
+        if signs:
+            polygons, values = sign_bars(signs, self._cost)
         if sweep.tracks is not None and len(sweep.tracks):
             moving, costs = predicted_outlines(sweep.tracks, sweep.stamp_ns, self._cost)
             polygons, values = np.concatenate((polygons, moving)), np.append(values, costs)

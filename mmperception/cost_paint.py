@@ -39,18 +39,24 @@ def grade_around(is_lethal, reach_cells):
     Return the cost (Y, X) int8 that falls from `HIGHEST_GRADE` beside obstacles to 0.
 
     Growing by a cross and a square in turn makes octagons: within 6 percent of the distance,
-    in a third of the time of a distance transform.
+    in a third of the time of a distance transform. Each step counts the cells that it has reached.
+
+    Parameters
+    ----------
+    is_lethal : (Y, X) uint8
+        1 where an obstacle stands.
+    reach_cells : float
+        Cost ends this far from it.
+
     """
     shapes = (cv2.MORPH_CROSS, cv2.MORPH_RECT)
     kernels = [cv2.getStructuringElement(shape, (3, 3)) for shape in shapes]
-    front = is_lethal.view(np.uint8) * np.uint8(255)
-    data = np.zeros_like(front)
     num_steps = max(int(round(reach_cells)), 1)
+    front, count = is_lethal.copy(), np.zeros_like(is_lethal)
     for step in range(num_steps):
-        front = cv2.dilate(front, kernels[step % 2])
-        value = round(HIGHEST_GRADE * (1 - step / num_steps))
-        cv2.max(data, cv2.bitwise_and(front, value), dst=data)
-    return data.view(np.int8)
+        cv2.dilate(front, kernels[step % 2], dst=front)
+        np.add(count, front, out=count)
+    return cv2.convertScaleAbs(count, dst=count, alpha=HIGHEST_GRADE / num_steps).view(np.int8)
 
 
 def predicted_outlines(tracks, stamp_ns, config):
@@ -142,14 +148,14 @@ def sign_bars(signs, config):
     return polygons, np.array([costs[s.name] for s in signs], np.int64)
 
 
-def paint(shape, corners, values, edge_cells):
+def paint(cost, corners, values, edge_cells):
     """
-    Fill the hulls of corners with their values; of two the higher is on top; edges are softened.
+    Raise cost within the hulls of corners to their values; edges are softened.
 
     Parameters
     ----------
-    shape : (int, int)
-        Rows and columns of the grid.
+    cost : (Y, X) int8
+        Is raised in place; what is more stays.
     corners : (M, 8, 2) int32
         Column and row.
     values : (M,) int64
@@ -157,13 +163,15 @@ def paint(shape, corners, values, edge_cells):
     edge_cells : int
         Over so many cells the cost falls to nothing.
 
-    Returns
-    -------
-    cost : (Y, X) int8
-
     """
-    canvas = np.zeros(shape, np.uint8)
-    for index in np.argsort(values, kind='stable'):
-        cv2.fillConvexPoly(canvas, cv2.convexHull(corners[index]), int(values[index]))
     edge = edge_cells | 1
-    return cv2.boxFilter(canvas, -1, (edge, edge)).view(np.int8)
+    first = max(corners[:, :, 1].min(initial=len(cost)) - edge, 0)
+    last = min(corners[:, :, 1].max(initial=-1) + edge + 1, len(cost))
+    if first >= last:
+        return
+    canvas = np.zeros((last - first, cost.shape[1]), np.uint8)
+    for index in np.argsort(values, kind='stable'):  # of two the higher is on top
+        hull = cv2.convexHull(corners[index] - np.array((0, first), np.int32))
+        cv2.fillConvexPoly(canvas, hull, int(values[index]))
+    soft = cv2.boxFilter(canvas, -1, (edge, edge), borderType=cv2.BORDER_CONSTANT)
+    np.maximum(cost[first:last], soft.view(np.int8), out=cost[first:last])

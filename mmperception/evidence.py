@@ -8,7 +8,9 @@ what no ray reaches fades; holes are lethal too. The window moves by whole cells
 
 import cv2
 from mmperception.holes import find_holes
-from mmperception.rays import NUM_SECTORS, polar_of_cells, relative_to_lidar, steepest_rays
+from mmperception.polar import in_ticks, NUM_SECTORS, place_of, TICK_M
+from mmperception.rays import DROP_TICK, FreeSpace
+from mmperception.standing import Standing
 from mmperception.terrain import shift_window, Terrain
 import numpy as np
 import torch
@@ -27,34 +29,37 @@ class Evidence:
     """
     The memory of the cost grid.
 
-    `strength` (Y, X) float32 of an obstacle: 1 known for long and just seen .. 0 none; `is_known`
-    (Y, X) uint8 seen free at some time; `corner` (2,) int64 cell numbers of the window's corner,
-    None before the first sweep; `terrain` remembers the ground.
+    `standing` lists the cells of obstacles; `is_known` (Y, X) uint8 seen free at some time;
+    `corner` (2,) int64 cell numbers of the window's corner, None before the first sweep;
+    `terrain` remembers the ground.
 
     Parameters
     ----------
     config : Config
+    num_bins : int
+        Of the points that will come, see `PolarPoints`.
 
     """
 
-    def __init__(self, config):
+    def __init__(self, config, num_bins):
         self._config, self._cost = config, config.path_cost
-        self._range_m, self._polar = polar_of_cells(self._cost.cells, self._cost.resolution_m)
-        self._num_bins = int(self._polar.max()) // NUM_SECTORS + 1
-        # Work space kept between sweeps: fresh pages for it would cost more than the sums do.
-        shape = self._range_m.shape
-        self._drop, self._count = np.empty_like(self._range_m), np.empty(shape, np.int32)
-        self._free_height_m, self._free = None, None
-        self._spare, self._spare_known = np.empty_like(self._range_m), np.empty(shape, np.uint8)
-        self.terrain = Terrain(config)
+        cells = self._cost.cells
+        self._free_space = FreeSpace(self._cost, num_bins)
+        self._num_bins = num_bins
+        # Of each cell the obstacle points of a sweep and the highest, in ticks; 0 between sweeps.
+        # The last entries take what lies outside of the window.
+        self._count = np.zeros(cells * cells + 1, np.int32)
+        self._order, self._top = np.empty_like(self._count), np.zeros_like(self._count)
+        self._spare_known = np.empty((cells, cells), np.uint8)
+        around = np.arange(-1, 2)
+        self._around = (around[:, None] * cells + around).reshape(-1, 1)
+        self.standing, self.terrain = Standing(cells), Terrain(config)
         self.clear()
 
     def clear(self):
         """Forget everything."""
-        shape = self._range_m.shape
-        self.strength = np.zeros(shape, np.float32)
-        self.is_known = np.zeros(shape, np.uint8)
-        self._top_m = np.zeros(shape, np.float32)  # height above ground of an obstacle
+        self.standing.clear()
+        self.is_known = np.zeros_like(self._spare_known)
         self.corner = None
         self._lidar_cell = None  # where the LiDAR stands in the window, in cells
         self.terrain.clear()
@@ -64,104 +69,133 @@ class Evidence:
         place = lidar_xy / self._cost.resolution_m
         corner = np.floor(place).astype(np.int64) - self._cost.cells // 2
         if self.corner is not None and (corner != self.corner).any():
-            self._shift(corner - self.corner)
+            shift = np.clip(corner - self.corner, -self._cost.cells, self._cost.cells)
+            self.standing.move(shift)
+            shift_window(self.is_known, shift, self._spare_known)
+            self.is_known, self._spare_known = self._spare_known, self.is_known
         self.corner = corner
         self._lidar_cell = (place - corner).astype(np.float32)
 
-    def take(self, sweep, ground, elapsed_s, body):
+    def take(self, points, ground, elapsed_s, body):
         """
         Bring one sweep's hits and rays into what is remembered.
 
         Parameters
         ----------
-        sweep : Sweep
-            After `move` to its LiDAR.
+        points : PolarPoints
+            After `move` to their LiDAR.
         ground : Ground
-            Of its points.
+            Of these points.
         elapsed_s : float
             Since the last sweep.
         body : (K, 2) int32
             Cells of the robot's own outline, which is free.
 
         """
-        split = ground.split
-        x, y = relative_to_lidar(sweep)
-        lidar_height_m = float(sweep.lidar_origin_base[2])
-        steepest = steepest_rays(x, y, split.height_m, lidar_height_m, self._num_bins)
-        drop = self._drop  # per metre, of the lowest ray that passed over or ended in a cell
-        steepest.ravel().take(self._polar, out=drop, mode='clip')
-        cell = self._cells_at(x, y)
-        is_hit = self._mark_hits(cell, split)
-        self._fade(steepest, lidar_height_m, is_hit, elapsed_s)
-        holes = find_holes(x, y, ground, sweep, self._config.ground)
-        self._mark_holes(holes, lambda: cell[split.is_ground & (cell >= 0)])
-        self.terrain.update(cell, ground, sweep, self.corner)
-        self.is_known |= drop > self._free_drop(lidar_height_m)
-        self.is_known &= self.strength <= 0
+        lidar_height_m = float(points.origin_base[2])
+        is_free = self._free_space.cells(ground.steepest, lidar_height_m)
+        cv2.bitwise_or(self.is_known, is_free, dst=self.is_known)
+        new = self._count_hits(points, ground.split)
+        self._update(new, ground.steepest, lidar_height_m, elapsed_s)
+        holes = find_holes(points, ground, lidar_height_m, self._config.ground)
+        self._mark_holes(holes, points, ground.split)
+        self.is_known.ravel()[self.standing.draw(body)] = 0
         cv2.fillConvexPoly(self.is_known, body, 1)
-        cv2.fillConvexPoly(self.strength, body, 0.0)
+        self.terrain.update(points, ground, self._lidar_cell, self.corner)
 
-    def _shift(self, shift):
-        """Move all that is remembered; what is left behind becomes the next spare memory."""
-        for name, spare in (
-            ('strength', '_spare'),
-            ('_top_m', '_spare'),
-            ('is_known', '_spare_known'),
-        ):
-            array, moved = getattr(self, name), getattr(self, spare)
-            shift_window(array, shift, moved)
-            setattr(self, name, moved)
-            setattr(self, spare, array)
+    def _count_hits(self, points, split):
+        """Fill `_count` and `_top` from the points of obstacles; return the new cells (M,)."""
+        chosen = np.flatnonzero(split.is_obstacle)
+        cell = self._cells_at(points.x.take(chosen), points.y.take(chosen))
+        place, heights = torch.from_numpy(cell), in_ticks(split.height_m.take(chosen))
+        ones = torch.from_numpy(np.ones(len(cell), np.int32))
+        torch.from_numpy(self._count).scatter_add_(0, place, ones)
+        torch.from_numpy(self._top).scatter_reduce_(0, place, torch.from_numpy(heights), 'amax')
+        self._count[-1] = self._top[-1] = 0
+        is_new = self.standing.image.ravel().take(cell, mode='clip') == 0
+        cell = cell.take(np.flatnonzero(is_new))
+        cell = cell[cell < self.is_known.size]
+        # Of the points of a cell the one that wrote last stands for all.
+        order = np.arange(len(cell), dtype=np.int32)
+        self._order[cell] = order
+        return cell.take(np.flatnonzero(self._order.take(cell) == order))
 
-    def _free_drop(self, lidar_height_m):
-        """Return (Y, X) the drop per metre of a ray that is low over a cell just so."""
-        if lidar_height_m != self._free_height_m:
-            self._free_height_m = lidar_height_m
-            self._free = np.float32(lidar_height_m - self._cost.free_below_m) / self._range_m
-        return self._free
-
-    def _mark_hits(self, cell, split):
+    def _update(self, new, steepest, lidar_height_m, elapsed_s):
         """
-        Make cells with obstacle points lethal.
+        Make cells with obstacle points lethal, clear what rays passed, let fade the rest.
 
         One point is enough beside a known obstacle: a thin pole gives now two points in a cell
         and now one in the next.
 
         Parameters
         ----------
-        cell : (N,) int32
-            From `_cells_at`.
-        split : GroundSplit
-            Of the same points.
-
-        Returns
-        -------
-        is_hit : (Y, X) uint8
-            1 where a cell has any obstacle point.
+        new : (M,) int64
+            Cells with obstacle points in which nothing stood.
+        steepest : (num_bins + 1, S) int32
+            Of `LowestRays`.
+        lidar_height_m : float
+            Above the ground at the robot.
+        elapsed_s : float
+            Since the last sweep.
 
         """
-        cells = self._cost.cells
-        chosen = np.flatnonzero(split.is_obstacle & (cell >= 0))
-        cell = cell.take(chosen).astype(np.int64)
-        self._count.fill(0)
-        count, place = self._count.ravel(), torch.from_numpy(cell)
-        torch.from_numpy(count).scatter_add_(
-            0, place, torch.from_numpy(np.ones(len(cell), np.int32))
-        )
-        is_hit = count > 0
-        hit = np.flatnonzero(is_hit)
-        around = [hit + dy * cells + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        strength, top_m = self.strength.ravel(), self._top_m.ravel()
-        top_m[hit] = 0.0
-        num_near = sum(count.take(near, mode='clip') for near in around)
-        is_beside = np.max([strength.take(near, mode='clip') for near in around], axis=0) > 0
-        hit = hit[(num_near >= self._cost.min_points) | is_beside]
-        strength[hit] = np.minimum(np.maximum(strength[hit], FRESH) + TRUST, 1.0)
-        heights = torch.from_numpy(split.height_m.take(chosen))
-        torch.from_numpy(top_m).scatter_reduce_(0, place, heights, 'amax')
-        return is_hit.reshape(self._count.shape).view(np.uint8)
+        standing, cell = self.standing, self.standing.cell()
+        is_enough = self._count.take(new) >= self._cost.min_points
+        few = np.flatnonzero(~is_enough)
+        near = new.take(few) + self._around
+        num_near = self._count.take(near, mode='clip').sum(axis=0)
+        is_beside = standing.image.ravel().take(near, mode='clip').any(axis=0)
+        is_enough[few] = (num_near >= self._cost.min_points) | is_beside
+        is_seen = self._count.take(cell) > 0
+        seen = np.flatnonzero(is_seen)
+        strength = np.maximum(standing.strength.take(seen), FRESH) + np.float32(TRUST)
+        standing.strength[seen] = np.minimum(strength, 1.0)
+        standing.top_m[seen] = self._top.take(cell.take(seen)) * np.float32(TICK_M)
+        self._fade(np.flatnonzero(~is_seen), steepest, lidar_height_m, elapsed_s)
+        enough = new.take(np.flatnonzero(is_enough))
+        top_m = self._top.take(enough) * np.float32(TICK_M)
+        for hit in (cell.take(seen), new):
+            self._count[hit] = 0
+            self._top[hit] = 0
+        standing.keep(standing.strength > 0)
+        standing.add(enough, FRESH + TRUST, top_m)
 
-    def _mark_holes(self, places, ground_cell):
+    def _fade(self, old, steepest, lidar_height_m, elapsed_s):
+        """
+        Clear what rays passed through; let fade what they did not reach.
+
+        Parameters
+        ----------
+        old : (M,) int64
+            Of the standing cells, those without an obstacle point in this sweep.
+        steepest : (num_bins + 1, S) int32
+            Of `LowestRays`.
+        lidar_height_m : float
+            Above the ground at the robot.
+        elapsed_s : float
+            Since the last sweep.
+
+        """
+        standing, middle = self.standing, np.int32(self._cost.cells // 2)
+        cell_m = np.float32(self._cost.resolution_m)
+        x, y, top_m = (array.take(old) for array in (standing.x, standing.y, standing.top_m))
+        x_m, y_m = ((steps - middle).astype(np.float32) * cell_m for steps in (x, y))
+        range_m, place = place_of(x_m, y_m, self._num_bins - 1)
+        range_m = np.maximum(range_m, cell_m / 2)
+        range_m *= np.float32(DROP_TICK)
+        lowest_m = lidar_height_m - range_m * steepest[0].take(place % NUM_SECTORS)
+        beyond_m = lidar_height_m - range_m * steepest[1:].ravel().take(place)
+        decay_s = np.where(lowest_m > top_m, self._cost.hidden_decay_s, self._cost.decay_s)
+        left = standing.strength.take(old) - (elapsed_s / decay_s).astype(np.float32)
+        # No ray clears an obstacle that is still hit, if only one cell further; nor a hole.
+        passed = np.flatnonzero((beyond_m < top_m - CLEAR_MARGIN_M) & (top_m >= 0))
+        cell = y.take(passed).astype(np.int64) * self._cost.cells + x.take(passed)
+        is_clear = ~self._count.take(cell + self._around, mode='clip').any(axis=0)
+        left[passed[is_clear]] = 0.0
+        self.is_known.ravel()[cell[is_clear]] = 1
+        standing.strength[old] = left
+
+    def _mark_holes(self, places, points, split):
         """
         Make cells lethal where rays went down and no ground is seen beside; undo others.
 
@@ -169,67 +203,76 @@ class Evidence:
         ----------
         places : x, y (M,) float32
             Where rays crossed the level of the ground, from `find_holes`.
-        ground_cell : callable
-            Returns the cells (K,) in which this sweep sees ground; asked for only if it matters.
+        points : PolarPoints
+            Of this sweep.
+        split : GroundSplit
+            Of the same points.
 
         """
-        strength, top_m = self.strength.ravel(), self._top_m.ravel()
-        old = np.flatnonzero(top_m < 0)
+        standing = self.standing
         cell = np.unique(self._cells_at(*places))
-        cell = cell[cell >= 0]
-        if len(cell) < HOLE_CELLS and not len(old):
+        cell = cell[cell < self.is_known.size]
+        is_hole = standing.top_m < 0
+        if len(cell) < HOLE_CELLS and not is_hole.any():
             return
-        is_ground = np.zeros((self._cost.cells, self._cost.cells), np.uint8)
-        is_ground.ravel()[ground_cell()] = 1
-        strength[old[is_ground.ravel()[old] > 0]] = 0.0
-        is_below = np.zeros_like(is_ground)
-        is_below.ravel()[cell] = 1
-        size = (HOLE_WINDOW, HOLE_WINDOW)
-        is_sure = cv2.boxFilter(is_below, -1, size, normalize=False) >= HOLE_CELLS
-        is_sure &= cv2.dilate(is_ground, np.ones((3, 3), np.uint8)) == 0
-        hole = cell[is_sure.ravel()[cell]]
-        hole = hole[(strength[hole] <= 0) | (top_m[hole] < 0)]
-        strength[hole], top_m[hole] = 1.0, HOLE_TOP_M
+        cell = self._crowded(cell)
+        if not len(cell) and not is_hole.any():
+            return
+        asked = np.concatenate((cell, standing.cell()[is_hole]))
+        is_ground = self._image_of(self._ground_cells(points, split, asked))
+        standing.keep(~is_hole | (is_ground.ravel().take(standing.cell()) == 0))
+        beside = cv2.dilate(is_ground, np.ones((3, 3), np.uint8))
+        hole = cell[beside.ravel().take(cell) == 0]
+        known = np.isin(standing.cell(), hole) & (standing.top_m < 0)
+        standing.strength[known] = 1.0
+        standing.add(np.setdiff1d(hole, standing.cell()), 1.0, HOLE_TOP_M)
+
+    def _crowded(self, cell):
+        """Return those of some cells (K,) that have enough of them around."""
+        if not len(cell):
+            return cell
+        first, margin = cell.min() // self._cost.cells, HOLE_WINDOW // 2
+        first, last = max(first - margin, 0), cell.max() // self._cost.cells + margin + 1
+        rows = self._image_of(cell)[first:last]
+        size, border = (HOLE_WINDOW, HOLE_WINDOW), cv2.BORDER_CONSTANT
+        number = cv2.boxFilter(rows, -1, size, normalize=False, borderType=border)
+        return cell[number.ravel().take(cell - first * self._cost.cells) >= HOLE_CELLS]
+
+    def _ground_cells(self, points, split, asked):
+        """Return the cells (K,) int64 in which a sweep sees ground, as far as near those asked."""
+        chosen = split.is_ground.copy()
+        row, column = np.divmod(asked, self._cost.cells)
+        for places, cells, begin in zip(
+            (points.x, points.y), (column, row), self._lidar_cell, strict=True
+        ):
+            low, high = np.array((cells.min() - 2, cells.max() + 3), np.float32) - begin
+            chosen &= places > low * np.float32(self._cost.resolution_m)
+            chosen &= places < high * np.float32(self._cost.resolution_m)
+        chosen = np.flatnonzero(chosen)
+        cell = self._cells_at(points.x.take(chosen), points.y.take(chosen))
+        return cell[cell < self.is_known.size]
+
+    def _image_of(self, cell):
+        """Return (Y, X) uint8: 1 at these cells."""
+        image = np.zeros_like(self.is_known)
+        image.ravel()[cell] = 1
+        return image
 
     def _cells_at(self, x, y):
-        """Return the cell (N,) int32 of places relative to the LiDAR, -1 outside the window."""
-        per_m, cells = np.float32(1 / self._cost.resolution_m), np.int32(self._cost.cells)
-        column = np.floor(x * per_m + self._lidar_cell[0]).astype(np.int32)
-        row = np.floor(y * per_m + self._lidar_cell[1]).astype(np.int32)
+        """Return the cell (N,) int64 of places around the LiDAR; outside: the number of all."""
+        per_m, cells = np.float32(1 / self._cost.resolution_m), np.uint32(self._cost.cells)
+        column = self._steps(x * per_m, self._lidar_cell[0])
+        row = self._steps(y * per_m, self._lidar_cell[1])
         # As unsigned numbers negative ones are too large, too.
-        is_inside = (column.view(np.uint32) < cells) & (row.view(np.uint32) < cells)
-        row *= cells
+        is_outside = (column.view(np.uint32) >= cells) | (row.view(np.uint32) >= cells)
+        row *= np.int32(cells)
         row += column
-        row[~is_inside] = -1
-        return row
+        row[np.flatnonzero(is_outside)] = self.is_known.size
+        return row.astype(np.int64)
 
-    def _fade(self, steepest, lidar_height_m, is_hit, elapsed_s):
-        """
-        Clear what rays passed through; let fade what they did not reach.
-
-        Parameters
-        ----------
-        steepest : (num_bins + 1, S) float32
-            From `steepest_rays`.
-        lidar_height_m : float
-            Above the ground at the robot.
-        is_hit : (Y, X) uint8
-            1 where this sweep has an obstacle point.
-        elapsed_s : float
-            Since the last sweep.
-
-        """
-        # No ray clears an obstacle that is still hit, if only one cell further.
-        is_beside_hit = cv2.dilate(is_hit, np.ones((3, 3), np.uint8)).ravel()
-        strength, top_m = self.strength.ravel(), self._top_m.ravel()
-        old = np.flatnonzero((strength > 0) & (is_hit.ravel() == 0))
-        polar, range_m = self._polar.ravel()[old], self._range_m.ravel()[old]
-        lowest_m = lidar_height_m - range_m * steepest[0].take(polar % NUM_SECTORS)
-        beyond_m = lidar_height_m - range_m * steepest[1:].ravel().take(polar)
-        is_hidden = lowest_m > top_m[old]
-        decay_s = np.where(is_hidden, self._cost.hidden_decay_s, self._cost.decay_s)
-        is_passed = beyond_m < top_m[old] - CLEAR_MARGIN_M
-        is_passed &= (is_beside_hit[old] == 0) & (top_m[old] >= 0)
-        left = np.maximum(strength[old] - elapsed_s / decay_s, 0.0)
-        strength[old] = np.where(is_passed, 0.0, left)
-        self.is_known.ravel()[old[is_passed]] = 1
+    def _steps(self, cells, begin):
+        """Return int32: places in cells, rounded down; right from a window below the first on."""
+        cells += begin + np.float32(self._cost.cells)
+        steps = cells.astype(np.int32)
+        steps -= np.int32(self._cost.cells)
+        return steps

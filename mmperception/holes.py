@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Negative obstacles: holes and steps down, where rays show them. Used by `cost.py`.
+Negative obstacles: holes and steps down, where rays show them. Used by `evidence.py`.
 
 A ray that ends well below the ground went through the ground's level on its way: at that place
 there is no ground. A mirror image in a wet road looks the same to one ray, but there other rays
@@ -18,18 +18,18 @@ DEEPEST_M = 3.0
 BELOW_PLANE = 0.7
 
 
-def find_holes(x, y, ground, sweep, config):
+def find_holes(points, ground, lidar_height_m, config):
     """
     Return where rays crossed the level of the ground on their way below it.
 
     Parameters
     ----------
-    x, y : (N,) float32
-        Ends of rays relative to the LiDAR.
+    points : PolarPoints
+        Ends of rays.
     ground : Ground
         Of the same points.
-    sweep : Sweep
-        With the points in `base_link`.
+    lidar_height_m : float
+        Above the ground at the robot.
     config : GroundConfig
         With the least depth and the range.
 
@@ -39,15 +39,15 @@ def find_holes(x, y, ground, sweep, config):
         Relative to the LiDAR, within `hole_range_m`.
 
     """
-    height_m, lidar_height_m = ground.split.height_m, np.float32(sweep.lidar_origin_base[2])
     if not config.hole_depth_m:
-        return x[:0], y[:0]
-    is_below = height_m < -config.hole_depth_m
-    is_below &= height_m > -DEEPEST_M
-    below = np.flatnonzero(is_below)
-    above_plane_m = sweep.points_base[below] @ np.append(-ground.plane[1:], 1) - ground.plane[0]
-    below = below[above_plane_m < -BELOW_PLANE * config.hole_depth_m]
-    share = lidar_height_m / (lidar_height_m - height_m[below])
-    x, y = x[below] * share, y[below] * share
+        return points.x[:0], points.y[:0]
+    below = np.flatnonzero(ground.split.height_m < -config.hole_depth_m)
+    x, y, height_m = (array.take(below) for array in (points.x, points.y, ground.split.height_m))
+    level, along_x, along_y = ground.plane
+    above_plane_m = points.z[below] - level - along_x * x - along_y * y
+    is_hole = height_m > -DEEPEST_M
+    is_hole &= above_plane_m < -BELOW_PLANE * config.hole_depth_m
+    share = np.float32(lidar_height_m) / (np.float32(lidar_height_m) - height_m)
+    x, y = (x * share)[is_hole], (y * share)[is_hole]
     is_near = x * x + y * y < np.float32(config.hole_range_m**2)
     return x[is_near], y[is_near]

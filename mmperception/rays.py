@@ -2,79 +2,145 @@
 """
 Where the rays of a sweep went: the free-space half of the cost grid.
 
-Used by `cost.py`. For every azimuth and range the lowest ray that went beyond is kept: a cell is
-free when that ray passed low over it, and what was remembered there is gone when the ray passed
-below its top. No ray is traced: two grids, one gather.
+Used by `evidence.py`. For every azimuth and range the lowest ray that went beyond is kept: a cell
+is free when that ray passed low over it, and what was remembered there is gone when the ray
+passed below its top. No ray is traced: two grids, one gather.
 """
 
-from mmperception.geometry import apply_to_cloud
+from mmperception.polar import BIN_M, NUM_SECTORS, place_of
 import numpy as np
 import torch
 
-# Rays are gathered by azimuth and range. Half a degree holds at least one beam of the LiDARs in
-# use; 0.2 m keeps a wall and what stands before it apart.
-NUM_SECTORS, BIN_M = 720, 0.2
+# Drops of rays per metre are whole numbers of this, as heights are of `TICK_M`.
+DROP_TICK = 2.0**-20
+NO_RAY = np.int32(-(2**31))
+# The largest of all rows beyond is found within and then between so many rows at a time.
+BLOCK = 16
 # Points this far below the ground are reflections: no ray passed to them.
 REFLECTION_M = -0.5
 
 
-def polar_of_cells(cells, resolution_m):
-    """Return for each cell its range (Y, X) float32 and its place in `steepest_rays` (int64)."""
-    steps_m = ((np.arange(cells) - cells // 2) * resolution_m).astype(np.float32)
-    x, y = np.meshgrid(steps_m, steps_m)
-    range_m = np.maximum(np.sqrt(x * x + y * y), np.float32(resolution_m / 2))
-    return range_m, _polar_index(x, y, range_m)
+WORDS = {2: np.uint16(0x0101), 4: np.uint32(0x01010101)}
 
 
-def _polar_index(x, y, range_m):
-    """Return the number of the bin in range and azimuth, ranges first, int64."""
-    turn = np.arctan2(y, x)
-    turn *= np.float32(NUM_SECTORS / (2 * np.pi))
-    turn += np.float32(NUM_SECTORS / 2)
-    index = (range_m * np.float32(1 / BIN_M)).astype(np.int32)
-    index *= np.int32(NUM_SECTORS)
-    index += np.minimum(turn.astype(np.int32), np.int32(NUM_SECTORS - 1))
-    return index.astype(np.int64)
-
-
-def relative_to_lidar(sweep):
-    """Return x and y (N,) float32 of the points, from the LiDAR along the axes of odom."""
-    rows = np.array(sweep.odom_from_base[:2])
-    rows[:, 3] = -rows[:, :3] @ np.asarray(sweep.lidar_origin_base, np.float64)
-    return apply_to_cloud(rows, sweep.points_base).T
-
-
-def steepest_rays(x, y, height_m, lidar_height_m, num_bins):
+class LowestRays:
     """
-    Find for each azimuth and range the lowest ray that went beyond.
+    Finds for each azimuth and range the lowest ray that went beyond.
 
     A ray that ended `drop` below the LiDAR at range d was `drop * r / d` below it at range r.
 
     Parameters
     ----------
-    x, y : (N,) float32
-        Ends of rays relative to the LiDAR.
-    height_m : (N,) float32
-        Of those ends above the local ground.
+    num_bins : int
+        In range, of `BIN_M`; rays that end beyond the last have a row of their own.
     lidar_height_m : float
         Above the ground at the robot.
-    num_bins : int
-        Of `BIN_M` in range; rays that end beyond the last have a row of their own.
-
-    Returns
-    -------
-    steepest : (num_bins + 1, S) float32
-        Largest drop per metre of the rays that ended in this bin or beyond; -inf for none.
 
     """
-    range_m = np.maximum(np.sqrt(x * x + y * y), np.float32(BIN_M / 2))
-    nearest_m = np.minimum(range_m, np.float32(num_bins * BIN_M + BIN_M / 2))
-    place = torch.from_numpy(_polar_index(x, y, nearest_m))
-    drop = (np.float32(lidar_height_m) - height_m) / range_m
-    drop[np.flatnonzero(height_m < REFLECTION_M)] = -np.inf
-    steepest = np.full((num_bins + 1, NUM_SECTORS), -np.inf, np.float32)
-    flat = torch.from_numpy(steepest.reshape(-1))
-    flat.scatter_reduce_(0, place, torch.from_numpy(drop), 'amax')
-    for row in range(num_bins - 1, -1, -1):  # twice as fast as np.maximum.accumulate
-        np.maximum(steepest[row], steepest[row + 1], out=steepest[row])
-    return steepest
+
+    def __init__(self, num_bins, lidar_height_m):
+        self._lidar_height_m = np.float32(lidar_height_m)
+        self._num_rows = num_bins + 1
+        self._table = np.full((-(-self._num_rows // BLOCK) * BLOCK, NUM_SECTORS), NO_RAY)
+        self._flat = torch.from_numpy(self._table.reshape(-1))
+
+    def take(self, place, range_m, height_m):
+        """
+        Take in ends of rays.
+
+        Parameters
+        ----------
+        place : (N,) int64
+            As of `PolarPoints`.
+        range_m, height_m : (N,) float32
+            From the LiDAR, and above the local ground.
+
+        """
+        drop = self._lidar_height_m - height_m
+        drop /= np.maximum(range_m, np.float32(BIN_M / 2))
+        drop *= np.float32(1 / DROP_TICK)
+        drop = drop.astype(np.int32)
+        drop[np.flatnonzero(height_m < REFLECTION_M)] = NO_RAY
+        self._flat.scatter_reduce_(0, torch.from_numpy(place), torch.from_numpy(drop), 'amax')
+
+    def steepest(self):
+        """
+        Return the largest drop of the rays that ended in a bin or beyond.
+
+        Returns
+        -------
+        steepest : (num_bins + 1, S) int32
+            Per metre, in `DROP_TICK`; `NO_RAY` for none.
+
+        """
+        blocks = self._table.reshape(-1, BLOCK, NUM_SECTORS)
+        for row in range(BLOCK - 2, -1, -1):
+            np.maximum(blocks[:, row], blocks[:, row + 1], out=blocks[:, row])
+        for block in range(len(blocks) - 2, -1, -1):
+            np.maximum(blocks[block], blocks[block + 1, 0], out=blocks[block])
+        return self._table[: self._num_rows]
+
+
+class FreeSpace:
+    """
+    Lays what rays say in range and azimuth over the cells of the window.
+
+    Asked in squares as wide as the bins are long: more would be made up.
+
+    Parameters
+    ----------
+    config : PathCostConfig
+        With the cells, their size and how low a ray is that shows free space.
+    num_bins : int
+        Rows of `LowestRays` without the last.
+
+    """
+
+    def __init__(self, config, num_bins):
+        self._cells = config.cells
+        self._below_m = config.free_below_m
+        self._square = max(int(BIN_M / config.resolution_m + 1e-6), 1)
+        self._middle_m = (np.arange(num_bins + 1) + 0.5)[:, None] * BIN_M
+        squares = -(-self._cells // self._square)
+        middle = np.arange(squares) * self._square + (self._square - 1) / 2 - self._cells // 2
+        steps_m = (middle * config.resolution_m).astype(np.float32)
+        x, y = np.meshgrid(steps_m, steps_m)
+        _, place = place_of(x.ravel(), y.ravel(), num_bins)
+        self._place = torch.from_numpy(place.astype(np.int32))
+        self._middle_m = self._middle_m[: place.max() // NUM_SECTORS + 1]
+        self._shape = squares, squares
+
+    def cells(self, steepest, lidar_height_m):
+        """
+        Return where rays passed low.
+
+        Parameters
+        ----------
+        steepest : (num_bins + 1, S) int32
+            Of `LowestRays`.
+        lidar_height_m : float
+            Above the ground at the robot.
+
+        Returns
+        -------
+        is_free : (Y, X) uint8
+            Around the LiDAR, in its window.
+
+        """
+        drop = (lidar_height_m - self._below_m) / (self._middle_m * DROP_TICK)
+        lowest = np.clip(drop, -(2**31), 2**31 - 1).astype(np.int32)
+        is_free = (steepest[: len(lowest)] > lowest).view(np.uint8).reshape(-1)
+        is_free = torch.from_numpy(is_free).index_select(0, self._place).numpy()
+        return enlarged(is_free.reshape(self._shape), self._square)[: self._cells, : self._cells]
+
+
+def enlarged(squares, size):
+    """Return each cell of (Y, X) uint8 as a square of `size` cells, contiguous."""
+    Y, X = squares.shape
+    if size in WORDS:  # a cell is copied sideways as the bytes of a word
+        wide = (squares * WORDS[size]).view(np.uint8)
+    else:
+        wide = squares.repeat(size, axis=1)
+    fine = np.empty((Y, size, X * size), np.uint8)
+    fine[:] = wide[:, None]
+    return fine.reshape(Y * size, X * size)

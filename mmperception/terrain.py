@@ -7,13 +7,16 @@ roughness is the spread of ground heights within a block of cells, remembered wh
 moves; slope is that of the height map of the last sweep, against the vertical of odom.
 """
 
+from mmperception.polar import BIN_M, in_ticks, NOTHING, TICK_M
+from mmperception.rays import enlarged
 import numpy as np
 import torch
 
-BLOCK_BITS = 2
-BLOCK_CELLS = 1 << BLOCK_BITS
+BLOCK_CELLS = 4
 FEWEST_POINTS = 4
-NEWEST_SHARE = 0.5
+NEWEST_SHARE = 0.5  # of what is remembered of a block, that of the last look
+# Roughness is looked at in turn from y to y along odom: of three sides the middle is most crowded.
+SIDES_M = ((-1e3, -4.0), (-4.0, 4.0), (4.0, 1e3))
 # Beyond, rings lie too far apart to tell a slope from a bend of the model.
 SLOPE_RANGE_M = 20.0
 
@@ -31,6 +34,7 @@ class Terrain:
     def __init__(self, config):
         self._cost, self._ground = config.path_cost, config.ground
         self._blocks = self._cost.cells // BLOCK_CELLS + 2  # the window may begin within a block
+        self._polar_cell = None  # of each block, see `_cell_of_block`
         self.clear()
 
     def clear(self):
@@ -39,20 +43,20 @@ class Terrain:
         self._spread_m = np.zeros(shape, np.float32)
         self._steepness = np.zeros(shape, np.float32)  # 0 where slope begins to cost, 1 at most
         self._corner = None  # cell numbers (x, y) of the window's corner
-        self._is_turn_of_slope = False
+        self._turn = 0
 
-    def update(self, cell, ground, sweep, corner):
+    def update(self, points, ground, lidar_cell, corner):
         """
-        Take in the ground of one sweep: in turn its roughness and its slope, which share the time.
+        Take in the ground of one sweep, by turns: its slope, then its roughness side by side.
 
         Parameters
         ----------
-        cell : (N,) int32
-            Cell of each point in the window, -1 outside.
+        points : PolarPoints
+            Of the sweep.
         ground : Ground
-            Of the same points.
-        sweep : Sweep
-            Whose points these are.
+            Of these points.
+        lidar_cell : (2,) float32
+            Where the LiDAR stands in the window, in cells.
         corner : (2,) int64
             Cell numbers of the window's corner.
 
@@ -60,11 +64,11 @@ class Terrain:
         if not self._cost.terrain_cost:
             return
         self._move(corner)
-        if self._is_turn_of_slope:
-            self._update_slope(ground, sweep)
+        if self._turn == 0:
+            self._update_slope(ground, points.up)
         else:
-            self._update_roughness(cell, ground.split)
-        self._is_turn_of_slope = not self._is_turn_of_slope
+            self._update_roughness(points, ground.split, lidar_cell)
+        self._turn = (self._turn + 1) % (len(SIDES_M) + 1)
 
     def _move(self, corner):
         if self._corner is not None:
@@ -75,57 +79,69 @@ class Terrain:
                 setattr(self, name, moved)
         self._corner = corner
 
-    def _update_roughness(self, cell, split):
-        B, cells = self._blocks, self._cost.cells
-        chosen = np.flatnonzero(split.is_ground & (cell >= 0))
-        row = cell.take(chosen)
-        column = row % np.int32(cells)
-        row //= np.int32(cells)
-        x, y = (self._corner % BLOCK_CELLS).astype(np.int32)
-        column += x
-        row += y
-        block = ((row >> BLOCK_BITS) * np.int32(B) + (column >> BLOCK_BITS)).astype(np.int64)
-        heights, places = torch.from_numpy(split.height_m.take(chosen)), torch.from_numpy(block)
-        low, high = (np.full(B * B, fill, np.float32) for fill in (np.inf, -np.inf))
+    def _update_roughness(self, points, split, lidar_cell):
+        B = self._blocks
+        per_m = np.float32(1 / (BLOCK_CELLS * self._cost.resolution_m))
+        begin = (lidar_cell + self._corner % BLOCK_CELLS) / BLOCK_CELLS
+        # Sides end between two blocks.
+        low, high = (np.floor(side * per_m + begin[1]) for side in SIDES_M[self._turn - 1])
+        is_side = points.y >= np.float32((low - begin[1]) / per_m)
+        is_side &= points.y < np.float32((high - begin[1]) / per_m)
+        is_side &= split.is_ground
+        chosen = np.flatnonzero(is_side)
+        block = np.zeros(len(chosen), np.int64)
+        is_outside = np.zeros(len(chosen), bool)
+        for places, first, step in ((points.x, begin[0], 1), (points.y, begin[1], B)):
+            number = np.floor(places.take(chosen) * per_m + np.float32(first)).astype(np.int32)
+            is_outside |= number.view(np.uint32) >= np.uint32(
+                B
+            )  # as unsigned numbers negative ones are, too
+            number *= np.int32(step)
+            block += number
+        block[np.flatnonzero(is_outside)] = B * B
+        places = torch.from_numpy(block)
+        heights = torch.from_numpy(in_ticks(split.height_m.take(chosen)))
+        low, high = (np.full(B * B + 1, fill) for fill in (NOTHING, -NOTHING))
         torch.from_numpy(low).scatter_reduce_(0, places, heights, 'amin')
         torch.from_numpy(high).scatter_reduce_(0, places, heights, 'amax')
-        seen = np.flatnonzero(np.bincount(block, minlength=B * B) >= FEWEST_POINTS)
+        number = np.bincount(block, minlength=B * B + 1)
+        seen = np.flatnonzero(number[:-1] >= FEWEST_POINTS)
         spread_m = self._spread_m.ravel()
-        spread_m[seen] += NEWEST_SHARE * (high[seen] - low[seen] - spread_m[seen])
+        newest_m = (high[seen] - low[seen]) * np.float32(TICK_M)
+        share = np.where(spread_m[seen] == 0, 1, NEWEST_SHARE)  # all of it where nothing is known
+        spread_m[seen] += share * (newest_m - spread_m[seen])
 
-    def _update_slope(self, ground, sweep):
+    def _update_slope(self, ground, up):
         is_near = ground.grid.centers_m < SLOPE_RANGE_M
-        slope = slopes_of(ground.table[is_near], ground.grid, sweep.odom_from_base)
+        slope = slopes_of(ground.table[is_near], ground.grid, up)
         lowest, highest = self._cost.slope_from, self._ground.max_slope
         share = np.clip((slope - lowest) / (highest - lowest), 0, 1).astype(np.float32)
-        if not share.any():
-            self._steepness.fill(0)
-            return
         share[-1] = 0  # stands for all that is further
-        steps = np.arange(self._blocks) - self._blocks / 2 + 0.5
-        steps_m = (steps * BLOCK_CELLS * self._cost.resolution_m).astype(np.float32)
-        x, y = np.meshgrid(steps_m, steps_m)  # along the axes of odom, from the LiDAR
-        turn, origin = sweep.odom_from_base.astype(np.float32), sweep.lidar_origin_base
-        x, y = (turn[0, 0] * x + turn[1, 0] * y + np.float32(origin[0]),
-                turn[0, 1] * x + turn[1, 1] * y + np.float32(origin[1]))  # fmt: skip
-        ring = ground.grid.ring_of.take((np.hypot(x, y) * 10).astype(np.int64), mode='clip')
-        sectors = ground.grid.num_sectors
-        turn = (np.arctan2(y, x) * np.float32(0.5 / np.pi) + np.float32(0.5)) * sectors
-        sector = np.minimum(turn.astype(np.int64), sectors - 1)
-        self._steepness = share[np.minimum(ring, len(share) - 1), sector]
+        self._steepness = share.ravel().take(self._cell_of_block(ground.grid.edges, share.shape))
+
+    def _cell_of_block(self, edges, shape):
+        """Return (B, B) int64: which cell of the height map, of this shape, a block lies in."""
+        if self._polar_cell is None:
+            steps = np.arange(self._blocks) - self._blocks / 2 + 0.5
+            x, y = np.meshgrid(*[steps * BLOCK_CELLS * self._cost.resolution_m] * 2)
+            bins = np.hypot(x, y) / BIN_M
+            ring = np.minimum(np.searchsorted(edges, bins, 'right') - 1, shape[0] - 1)
+            turn = np.arctan2(y, x) / (2 * np.pi) % 1.0
+            sector = np.minimum((turn * shape[1]).astype(np.int64), shape[1] - 1)
+            self._polar_cell = ring * shape[1] + sector
+        return self._polar_cell
 
     def cost(self):
         """Return the cost of the ground of every cell of the window, (Y, X) int8."""
         lowest, highest = self._cost.rough_from_m, self._ground.obstacle_height_m
         rough = np.clip((self._spread_m - lowest) / (highest - lowest), self._steepness, 1)
-        cost = (rough * self._cost.terrain_cost).astype(np.int8)
-        fine = np.repeat(np.repeat(cost, BLOCK_CELLS, axis=0), BLOCK_CELLS, axis=1)
+        cost = (rough * self._cost.terrain_cost).astype(np.uint8)
         x, y = self._corner % BLOCK_CELLS
         bottom, right = y + self._cost.cells, x + self._cost.cells
-        return fine[y:bottom, x:right]
+        return enlarged(cost, BLOCK_CELLS)[y:bottom, x:right].view(np.int8)
 
 
-def slopes_of(table, grid, odom_from_base):
+def slopes_of(table, grid, up):
     """
     Return the slope of the ground, rise over run against the vertical of odom.
 
@@ -134,10 +150,10 @@ def slopes_of(table, grid, odom_from_base):
     table : (R, S) float32
         The inner rings of a height map; smoothed along each line of sight, for rings of a metre
         are noisy.
-    grid : _Polar
+    grid : GroundGrid
         Its rings and sectors.
-    odom_from_base : (4, 4) float64
-        Pose of the robot: a robot on a slope sees level ground.
+    up : (3,) float64
+        What heights are measured along, in odom: a robot on a slope sees level ground.
 
     Returns
     -------
@@ -147,15 +163,13 @@ def slopes_of(table, grid, odom_from_base):
     center_m = grid.centers_m[: len(table)]
     along = np.gradient(table, center_m, axis=0)
     along[1:-1] = (along[:-2] + along[1:-1] + along[2:]) / 3
-    step = 2 * np.pi / grid.num_sectors
+    step = 2 * np.pi / len(grid.axes)
     sideways = np.roll(table, -1, axis=1) - np.roll(table, 1, axis=1)
     sideways /= (2 * step * np.maximum(center_m, 2.0))[:, None]
-    angle = ((np.arange(grid.num_sectors) + 0.5) * step - np.pi).astype(np.float32)
-    cos, sin = np.cos(angle), np.sin(angle)
-    rise_x, rise_y = along * cos - sideways * sin, along * sin + sideways * cos
-    turn = odom_from_base[:3, :3].astype(np.float32)
-    x, y, z = (row[2] - row[0] * rise_x - row[1] * rise_y for row in turn)  # the normal in odom
-    return np.hypot(x, y) / np.maximum(z, np.float32(1e-3))
+    cos, sin = grid.axes.T.astype(np.float32)
+    x, y, z = np.asarray(up, np.float32)
+    rise_x, rise_y = along * cos - sideways * sin - x, along * sin + sideways * cos - y
+    return np.hypot(rise_x, rise_y) / np.maximum(z, np.float32(1e-3))
 
 
 def shift_window(array, shift, out):

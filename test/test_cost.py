@@ -20,9 +20,9 @@ BOX = (10, 2, 0, 11, 4, 1.5)
 def sweep_at(points, seconds=0.0, pose=None, tracks=None):
     return Sweep(
         stamp_ns=START_NS + int(seconds * 1e9),
-        points_base=points,
+        points_lidar=points - np.float32(MOUNT),
+        base_from_lidar=transform_from_yaw(MOUNT, 0.0),
         odom_from_base=np.eye(4) if pose is None else pose,
-        lidar_origin_base=MOUNT,
         tracks=tracks,
     )
 

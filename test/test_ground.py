@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from hypothesis import given, strategies
 from mmperception.config import GroundConfig
-from mmperception.ground import is_own_body, split_ground
+from mmperception.ground import split_ground
+from mmperception.polar import is_own_body
 import numpy as np
 import pytest
 from synthetic_scan import scan
@@ -141,5 +142,5 @@ def test_points_beyond_the_modelled_range_are_left_out():
 
 
 def test_a_wrong_shape_is_refused_by_name():
-    with pytest.raises(ValueError, match='points_base'):
+    with pytest.raises(ValueError, match='points: expected'):
         split_ground(np.zeros((5, 4), np.float32), CONFIG)

@@ -9,7 +9,7 @@ from mmperception.cost import CostMapper, Sweep
 from mmperception.datatypes import CostGrid
 from mmperception.evaluation.path_cost_truth import judge_sweep, truth_metrics, TruthMap
 from mmperception.evaluation.simulated_streets import locate, StreetDrive, Surfaces, TrueSweep
-from mmperception.geometry import apply, invert
+from mmperception.geometry import apply, invert, transform_from_yaw
 import numpy as np
 import pytest
 import torch
@@ -36,9 +36,9 @@ def true_sweep(things, seconds=0.0, moving=()):
     points = np.array(points, np.float32).reshape(-1, 3)
     sweep = Sweep(
         stamp_ns=START_NS + int(seconds * 1e9),
-        points_base=points,
+        points_lidar=points - np.float32((0.0, 0.0, 1.7)),
+        base_from_lidar=transform_from_yaw((0.0, 0.0, 1.7), 0.0),
         odom_from_base=np.eye(4),
-        lidar_origin_base=np.array((0.0, 0.0, 1.7)),
     )
     return TrueSweep(
         sweep=sweep,

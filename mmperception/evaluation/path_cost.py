@@ -246,7 +246,7 @@ def _evidence(truth, sweep, path_cost):
         center_xy=center_odom[:, :2],
         size_xy=size[:, :2],
         yaw=yaw_odom,
-        range_m=np.hypot(*(center - sweep.lidar_origin_base)[:, :2].T),
+        range_m=np.hypot(*(center - sweep.base_from_lidar[:3, 3])[:, :2].T),
         num_points=is_inside.sum(axis=1),
         num_obstacle=(is_inside & path_cost.split.is_obstacle).sum(axis=1),
         is_in_grid=((cell >= 0) & (cell < grid.data.shape[::-1])).all(axis=1),

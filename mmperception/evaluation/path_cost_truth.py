@@ -190,7 +190,7 @@ def _percent(part, whole):
 
 def _range_m(grid, sweep):
     """Return the range (Y, X) of each cell's middle from the LiDAR."""
-    origin = sweep.odom_from_base @ np.append(sweep.lidar_origin_base, 1.0)
+    origin = sweep.odom_from_base @ sweep.base_from_lidar[:, 3]
     Y, X = grid.data.shape
     x = (np.arange(X) + 0.5) * grid.resolution_m + grid.origin_xy_m[0] - origin[0]
     y = (np.arange(Y) + 0.5) * grid.resolution_m + grid.origin_xy_m[1] - origin[1]

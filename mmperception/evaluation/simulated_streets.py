@@ -111,15 +111,14 @@ class StreetDrive:
         seen = scan(moment, path, np.random.default_rng((self._seed, 2, index)))
         turned = path.poses(seen.time_ns * 1e-9)
         points = np.einsum('nij,nj->ni', turned[:, :, :3], seen.points) + turned[:, :, 3]
-        points_base = apply(self._base_from_lidar, points)
         odom_from_base = self._odom_from_world @ world_from_base
         sweep = Sweep(
             stamp_ns=START_NS + int(time_s * 1e9),
-            points_base=points_base,
+            points_lidar=points.astype(np.float32),
+            base_from_lidar=self._base_from_lidar,
             odom_from_base=odom_from_base,
-            lidar_origin_base=self._base_from_lidar[:3, 3],
         )
-        place = apply(world_from_base, points_base.astype(np.float64))
+        place = apply(world_from_base @ self._base_from_lidar, points.astype(np.float64))
         return TrueSweep(
             sweep=sweep,
             thing=self._things(moment, seen.face),
