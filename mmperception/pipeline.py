@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 import logging
 import os
-from pathlib import Path
 from time import perf_counter
 
 from mmperception import checkpoint, memory
 from mmperception.datatypes import Detections, Tracks
 from mmperception.decode import decode_boxes, detections_from_boxes, look_again
+from mmperception.devices import choose_device, choose_precision
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import fold_batch_norm, PerceptionNetwork
 from mmperception.sign_stage import SignStage
@@ -159,46 +159,6 @@ def one_thread():
         yield
     finally:
         torch.set_num_threads(number)
-
-
-def choose_device(name):
-    """
-    Return the torch device for `auto`, `cpu` or `cuda:N`.
-
-    Raises
-    ------
-    ValueError
-        If a CUDA device is asked for and there is none.
-
-    """
-    if name == 'auto':
-        if torch.cuda.is_available():
-            return torch.device('cuda:0')
-        logger.warning('no CUDA device: the network runs on the CPU')
-        return torch.device('cpu')
-    device = torch.device(name)
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'device: {name} is not there; use auto or cpu')
-    return device
-
-
-def choose_precision(name, device):
-    """Tell whether layers run in bfloat16: a CPU that only emulates it is slower, not faster."""
-    if name == 'auto':
-        return device.type == 'cpu' and has_bfloat16()
-    if name == 'bfloat16' and device.type == 'cpu' and not has_bfloat16():
-        logger.warning('precision: this CPU has neither avx512_bf16 nor amx_bf16; float32 is used')
-        return False
-    return name == 'bfloat16'
-
-
-def has_bfloat16():
-    """Tell whether this CPU computes in bfloat16 by itself."""
-    try:
-        flags = Path('/proc/cpuinfo').read_text(encoding='ascii', errors='replace').split()
-    except OSError:
-        return False
-    return 'avx512_bf16' in flags or 'amx_bf16' in flags
 
 
 def load_perceiver(config, weights=None):

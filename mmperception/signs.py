@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import math
 
 import cv2
+from mmperception.devices import has_bfloat16
 from mmperception.network.model import fold_conv_norms
 from mmperception.network.signs import (
     COARSEST,
@@ -224,10 +225,3 @@ def resized_crop(pixels):
     is_larger = max(pixels.shape[:2]) > CROP_PX
     way = cv2.INTER_AREA if is_larger else cv2.INTER_LINEAR
     return cv2.resize(pixels, (CROP_PX, CROP_PX), interpolation=way)
-
-
-def has_bfloat16(device):
-    """Tell whether bfloat16 is faster than float32 on a device."""
-    if device.type == 'cuda':
-        return torch.cuda.is_bf16_supported()
-    return getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False)()

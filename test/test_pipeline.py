@@ -4,16 +4,15 @@
 from dataclasses import replace
 import itertools
 
-from mmperception import checkpoint, pipeline
+from mmperception import checkpoint, devices, pipeline
 from mmperception.config import from_mapping
 from mmperception.datasets import kitti
 from mmperception.datatypes import CameraView, Frame, PointCloud
+from mmperception.devices import choose_device, choose_precision
 from mmperception.geometry import apply, invert, transform_from_yaw
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import (
-    choose_device,
-    choose_precision,
     load_perceiver,
     Perceiver,
     untrained_perceiver,
@@ -235,10 +234,10 @@ def test_auto_takes_the_processor_where_there_is_no_gpu_and_says_so(monkeypatch,
 
 
 def test_bfloat16_is_close_and_is_refused_where_it_is_emulated(monkeypatch, caplog):
-    monkeypatch.setattr(pipeline, 'has_bfloat16', lambda: False)
+    monkeypatch.setattr(devices, 'has_bfloat16', lambda device: False)
     assert not choose_precision('bfloat16', torch.device('cpu'))
     assert 'float32 is used' in caplog.text
-    monkeypatch.setattr(pipeline, 'has_bfloat16', lambda: True)
+    monkeypatch.setattr(devices, 'has_bfloat16', lambda device: True)
     plain, half = make_perceiver(), make_perceiver(precision='bfloat16')
     assert half.is_half and not plain.is_half
     assert make_perceiver(precision='auto').is_half
@@ -253,7 +252,10 @@ def test_bfloat16_is_close_and_is_refused_where_it_is_emulated(monkeypatch, capl
     assert len(half.detect(make_frame())) > 0
 
 
-@pytest.mark.skipif(not pipeline.has_bfloat16(), reason='needs a CPU with avx512_bf16 or amx_bf16')
+@pytest.mark.skipif(
+    not devices.has_bfloat16(torch.device('cpu')),
+    reason='needs a CPU with avx512_bf16 or amx_bf16',
+)
 def test_bfloat16_finds_the_same_boxes_on_a_real_drive(real_data):
     drive = kitti.KittiDrive(real_data / 'kitti_raw/2011_09_26/2011_09_26_drive_0009_sync')
     found = {}

@@ -36,7 +36,7 @@ def predict_signs(args, config):
     """Write `file;x1;y1;x2;y2;class;score` or `file;class;score` for every picture below DIR."""
     from mmperception.datasets.gtsdb import list_pictures
     from mmperception.datasets.gtsrb import read_picture
-    from mmperception.pipeline import choose_device
+    from mmperception.devices import choose_device
     from mmperception.sign_weights import load_sign_reader
 
     files = list_pictures(args.path)
@@ -92,8 +92,8 @@ def evaluate_signs(path, kind, config, truth=None, pictures=None):
 def evaluate_simulated(args):
     """Return the figures of simulated drives, whose plates are known."""
     from mmperception.cli.suites import FIRST_SEED
+    from mmperception.devices import choose_device
     from mmperception.evaluation.sign_truth import judge_signs, sighting_metrics
-    from mmperception.pipeline import choose_device
     from mmperception.sign_weights import load_sign_reader
 
     if args.drives < 1 or not args.seconds > 0:
@@ -108,8 +108,8 @@ def evaluate_simulated(args):
 
 def _evaluate_drive(path, config, truth):
     from mmperception.datasets.kitti import KittiDrive
+    from mmperception.devices import choose_device
     from mmperception.evaluation.sign_drives import drive_metrics, follow_signs, read_sign_truth
-    from mmperception.pipeline import choose_device
     from mmperception.sign_stage import SignStage
     from mmperception.sign_weights import load_sign_reader
 
@@ -189,7 +189,7 @@ def _name(config, readers):
 
 def _readers(config, fold_name):
     """Return a SignReader by the fold of `fold_name` that its networks left out."""
-    from mmperception.pipeline import choose_device
+    from mmperception.devices import choose_device
     from mmperception.sign_weights import load_sign_networks
     from mmperception.signs import SignReader
 

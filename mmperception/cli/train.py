@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmperception.cli import WrongUse
 from mmperception.config import from_mapping
-from mmperception.pipeline import choose_device
+from mmperception.devices import choose_device
 from mmperception.training import config as train_config
 from mmperception.training import sign_config
 from mmperception.training.data import real_scenes
