@@ -40,6 +40,8 @@ def add_arguments(parser):
     parser.add_argument('--drives', type=int, default=4, metavar='N',
                         help='simulated: how many drives, of seeds 101 and on')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=4.0, help='simulated: of each drive')
+    parser.add_argument('--corrupt', metavar='NAME/SEVERITY',
+                        help='simulated path-cost: degraded sweeps, beams/2 or fog/1')  # fmt: skip
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here too')
     add_settings(parser)
 
@@ -49,7 +51,8 @@ def run(args):
     from mmperception.cli import fusion_suites, suites
 
     if args.suite == PATH_COST and args.path == SIMULATED and not args.path.exists():
-        metrics = suites.simulated_path_cost(args.drives, args.seconds, config_of(args))
+        config = config_of(args)
+        metrics = suites.simulated_path_cost(args.drives, args.seconds, config, args.corrupt)
         return _report(args, PATH_COST, 'none', metrics)
     if args.suite == SIGNS and args.path == SIMULATED and not args.path.exists():
         from mmperception.cli.signs import evaluate_simulated

@@ -31,14 +31,28 @@ def path_cost(samples, config):
     return NO_WEIGHTS, path_cost_metrics(sweeps, config.ground)
 
 
-def simulated_path_cost(num_drives, seconds, config):
+def simulated_path_cost(num_drives, seconds, config, corruption=None):
     """Return the figures of simulated drives whose seeds nothing else uses."""
     from mmperception.evaluation.path_cost_truth import judge_drives, truth_metrics
 
     if num_drives < 1 or not seconds > 0:
         raise WrongUse('--drives and --seconds must be positive')
-    drives = judge_drives(range(FIRST_SEED, FIRST_SEED + num_drives), seconds, config)
+    seeds = range(FIRST_SEED, FIRST_SEED + num_drives)
+    drives = judge_drives(seeds, seconds, config, _corruption(corruption))
     return truth_metrics(list(tqdm(drives, total=num_drives, unit='drive', disable=None)))
+
+
+def _corruption(text):
+    """Return name and severity of `NAME/SEVERITY`, None of None."""
+    from mmperception.evaluation.corruptions import LIDAR_CORRUPTIONS
+
+    if text is None:
+        return None
+    known = [f'{name}/{severity}' for name in LIDAR_CORRUPTIONS for severity in (1, 2, 3)]
+    if text not in known:
+        raise WrongUse(f'--corrupt {text}: none of {", ".join(known)}')
+    name, severity = text.split('/')
+    return name, int(severity)
 
 
 def robustness(samples, config, mounting, every):

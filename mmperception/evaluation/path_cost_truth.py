@@ -8,13 +8,15 @@ one `StreetDrive`, `truth_metrics` the figures. Geometry alone: no network, no t
 """
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 import os
 
 import cv2
 from mmperception.cost import CostMapper
+from mmperception.cost_paint import PREDICTION_STEP_S
 from mmperception.datatypes import OCCUPANCY_LETHAL
+from mmperception.evaluation.crossing import CrossingJudge, horizon_steps
 from mmperception.evaluation.metrics import bootstrap, Metric
 from mmperception.evaluation.simulated_streets import StreetDrive
 import numpy as np
@@ -40,7 +42,8 @@ class Judged:
     `lethal_cells`, of them `right_cells` where something stands. `thing_range_m`, `is_missed`
     (M,) of the things with enough points. `left_cells` were left by what moves `CLEAR_S` to
     `REMEMBERED_S` ago, of them `smeared_cells` are lethal; `late_s` (L,) of cells left since the
-    last sweep or longer and lethal still.
+    last sweep or longer and lethal still. `way_places` (T,) on the ways of people who cross, at
+    the moments of `horizon_steps`, of them `way_raised` where their tracks raised the cost.
     """
 
     true_cells: np.ndarray
@@ -52,9 +55,11 @@ class Judged:
     left_cells: int
     smeared_cells: int
     late_s: np.ndarray
+    way_places: np.ndarray | None = None
+    way_raised: np.ndarray | None = None
 
 
-def judge_drives(seeds, seconds, config):
+def judge_drives(seeds, seconds, config, corruption=None):
     """
     Judge several drives, a process a core; one thread each, or they fight for the cores.
 
@@ -66,6 +71,8 @@ def judge_drives(seeds, seconds, config):
         Length of each.
     config : Config
         Of the cost grid.
+    corruption : (str, int) or None
+        Of the points, see `StreetDrive`.
 
     Yields
     ------
@@ -73,7 +80,7 @@ def judge_drives(seeds, seconds, config):
         Of one drive.
 
     """
-    jobs = [(seed, seconds, config) for seed in seeds]
+    jobs = [(seed, seconds, config, corruption) for seed in seeds]
     with ProcessPoolExecutor(
         min(os.cpu_count(), len(jobs)),
         mp_context=get_context('spawn'),
@@ -84,14 +91,17 @@ def judge_drives(seeds, seconds, config):
             yield future.result()
 
 
-def judge_drive(seed, seconds, config):
-    """Return the list of `Judged` of one drive."""
-    drive, mapper = StreetDrive(seed, seconds), CostMapper(config)
+def judge_drive(seed, seconds, config, corruption=None):
+    """Return the list of `Judged` of one drive; arguments as of `judge_drives`."""
+    drive = StreetDrive(seed, seconds, corruption, horizon_steps(config))
+    mapper, crossing = CostMapper(config), CrossingJudge(config, seed)
     truth = TruthMap(drive.standing, config)
     judged = []
     for true_sweep in drive.sweeps():
-        path_cost = mapper.integrate(true_sweep.sweep)
-        judged.append(judge_sweep(true_sweep, path_cost.grid, truth, config))
+        grid = mapper.integrate(true_sweep.sweep).grid
+        places, raised = crossing.judge(true_sweep, grid)
+        found = judge_sweep(true_sweep, grid, truth, config)
+        judged.append(replace(found, way_places=places, way_raised=raised))
     return judged
 
 
@@ -174,6 +184,21 @@ def truth_metrics(drives):
     for percent in (50, 99):
         value = float(np.percentile(late_s, percent)) if len(late_s) else None
         metrics[f'time_to_clear_s_p{percent}'] = Metric(value=value, count=len(late_s))
+    return metrics | _crossing_metrics([sweep for sweep in judged if sweep.way_places is not None])
+
+
+def _crossing_metrics(judged):
+    """Return how much of the ways of people who cross costs more for them, by moment ahead."""
+    if not judged:
+        return {}
+    places, raised = (
+        np.stack([getattr(s, key) for s in judged]) for key in ('way_places', 'way_raised')
+    )
+    metrics = {'crossing_way_raised': _percent(raised.sum(axis=1), places.sum(axis=1))}
+    for number in range(1, places.shape[1], 2):
+        ahead_s = (number + 1) * PREDICTION_STEP_S
+        name = f'crossing_way_raised_{ahead_s:.1f}s'
+        metrics[name] = _percent(raised[:, number], places[:, number])
     return metrics
 
 

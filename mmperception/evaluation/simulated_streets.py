@@ -10,37 +10,33 @@ and the thing that it lies on; the surfaces of all things are known where no ray
 from dataclasses import dataclass, replace
 
 from mmperception.cost import Sweep
-from mmperception.geometry import apply, invert, rotation_about
+from mmperception.evaluation.corruptions import corrupt_points, generator, LIDAR_CORRUPTIONS
+from mmperception.evaluation.hills import Hills
+from mmperception.evaluation.street_additions import added_things, crossing_people
+from mmperception.geometry import apply, invert
 from mmperception.simulation.lidar import column_time, PERIOD_S, scan, SweepPath
 from mmperception.simulation.materials import (
     ASPHALT,
-    code,
     FOLIAGE,
     GRASS,
     HEDGE,
     KERB,
     MARKING,
     material_of,
-    METAL,
     PAVEMENT,
-    WOOD,
 )
 from mmperception.simulation.mesh import merge
 from mmperception.simulation.mounting import make_mounting
-from mmperception.simulation.shapes import box, tube
-from mmperception.simulation.street import Prop, Street
+from mmperception.simulation.street import Street
 from mmperception.simulation.tour import make_tour
 import numpy as np
-import torch
 
 GROUND = (ASPHALT, MARKING, PAVEMENT, KERB, GRASS)
 SPACING_M = 0.08  # of the places that stand for a surface
-GATE_BOTTOM_M, GATE_HEIGHT_M = 2.6, 0.5
-BLOCK_M = (0.5, 0.5, 0.45)
-BOLLARD_RADIUS_M, BOLLARD_HEIGHT_M = 0.08, 0.9
-STEEPEST_HILL = 0.08
 HIGHEST_M = 4.0  # faces above are over every robot
 FASTEST_STILL_MPS = 0.1
+ON_FOOT, SLOWEST_MPS = ('walker', 'child'), 0.5
+MIST = -2  # the thing that a point in fog lies on
 START_NS = 1_700_000_000_000_000_000
 
 
@@ -54,19 +50,36 @@ class Surfaces:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class People:
+    """
+    People on foot who move, in odom.
+
+    `center` (P, 3), `size` (P, 3), `yaw` (P,) of their boxes; `ways` (P, T, 2) float64 where they
+    will be at the moments ahead that were asked for; `is_crossing` (P,) bool: across the road.
+    """
+
+    center: np.ndarray
+    size: np.ndarray
+    yaw: np.ndarray
+    ways: np.ndarray
+    is_crossing: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrueSweep:
     """
     A sweep with its truth.
 
     `thing` (N,) int64 numbers the thing that a point lies on, -1 for the ground; `height_m` (N,)
     its true height above the ground; `moving` are the surfaces of what moves, where it was when
-    the beam met it.
+    the beam met it; `people` are those of it who walk.
     """
 
     sweep: Sweep
     thing: np.ndarray
     height_m: np.ndarray
     moving: Surfaces
+    people: People | None = None
 
 
 class StreetDrive:
@@ -77,18 +90,24 @@ class StreetDrive:
     ----------
     seed : int
     seconds : float
+    corruption : (str, int) or None
+        What happens to the points of each sweep: a name of `LIDAR_CORRUPTIONS` and a severity.
+    ahead_s : (T,) float64
+        Moments after a sweep at which the ways of people are asked for.
 
     """
 
-    def __init__(self, seed, seconds):
-        self._seed = seed
+    def __init__(self, seed, seconds, corruption=None, ahead_s=()):
+        self._seed, self._corruption, self._ahead_s = seed, corruption, ahead_s
         rng = np.random.default_rng((seed, 0))
         street, self._ego = make_tour(rng, seconds)
         self._road = street.road
         self.num_sweeps = round(seconds / PERIOD_S)
-        self._hills = _Hills(np.random.default_rng((seed, 7)))
-        extras = _extras(np.random.default_rng((seed, 8)), street.road, self._ego, seconds)
-        self._street = Street(street.road, [*street.props[1:], *extras], street.actors)
+        self._hills = Hills(np.random.default_rng((seed, 7)))
+        way = street.road, self._ego, seconds
+        things = added_things(np.random.default_rng((seed, 8)), *way)
+        people = crossing_people(np.random.default_rng((seed, 10)), *way)
+        self._street = Street(street.road, [*street.props[1:], *things], [*street.actors, *people])
         self._base_from_lidar = make_mounting().base_from_lidar
         self._odom_from_world = invert(self._pose(0.0))
         self.standing = self._standing()
@@ -111,6 +130,9 @@ class StreetDrive:
         seen = scan(moment, path, np.random.default_rng((self._seed, 2, index)))
         turned = path.poses(seen.time_ns * 1e-9)
         points = np.einsum('nij,nj->ni', turned[:, :, :3], seen.points) + turned[:, :, 3]
+        thing = self._things(moment, seen.face)
+        if self._corruption:
+            points, thing = self._corrupted(points, thing, seen.ring, index)
         odom_from_base = self._odom_from_world @ world_from_base
         sweep = Sweep(
             stamp_ns=START_NS + int(time_s * 1e9),
@@ -121,10 +143,44 @@ class StreetDrive:
         place = apply(world_from_base @ self._base_from_lidar, points.astype(np.float64))
         return TrueSweep(
             sweep=sweep,
-            thing=self._things(moment, seen.face),
+            thing=thing,
             height_m=self._height_m(place),
             moving=self._moving(moment, world_from_base, time_s),
+            people=self._people(moment, time_s),
         )
+
+    def _corrupted(self, points, thing, ring, index):
+        """Return points and things as a degraded sensor gives them; mist belongs to nothing."""
+        name, severity = self._corruption
+        if name == 'beams':  # rings are known here, not only to be told from the order of points
+            kept = ring % LIDAR_CORRUPTIONS[name][severity - 1] == 0
+            return points[kept], thing[kept]
+        rng = generator(f'{name}/{self._seed}', severity, index)
+        rows = np.column_stack((points, np.ones(len(points)))).astype(np.float32)
+        changed, kept = corrupt_points(rows, name, severity, rng)
+        is_moved = (changed[:, :3] != rows[kept, :3]).any(axis=1)
+        return changed[:, :3], np.where(is_moved, MIST, thing[kept])
+
+    def _people(self, moment, time_s):
+        """Return those who walk at the moment."""
+        walkers = [a for a in moment.actors if a.stock in ON_FOOT and a.speed_mps >= SLOWEST_MPS]
+        boxes = [self._box(actor, time_s) for actor in walkers]
+        ways = [
+            [self._box(actor, time_s + later)[0][:2] for later in self._ahead_s]
+            for actor in walkers
+        ]
+        return People(
+            center=np.array([box[0] for box in boxes]).reshape(-1, 3),
+            size=np.array([box[1] for box in boxes]).reshape(-1, 3),
+            yaw=np.array([box[2] for box in boxes]),
+            ways=np.array(ways).reshape(len(walkers), len(self._ahead_s), 2),
+            is_crossing=np.array([abs(a.across_mps) >= SLOWEST_MPS for a in walkers], bool),
+        )
+
+    def _box(self, actor, time_s):
+        """Return middle (3,), size (3,) and heading of an actor on the hills, in odom."""
+        pose = self._hills.placed(actor.pose(self._road, time_s))
+        return actor.box(self._odom_from_world @ pose, actor.mesh(time_s))
 
     def _things(self, moment, face):
         """Return the number of what each face belongs to: props first, then actors."""
@@ -206,61 +262,3 @@ def _spread(corners, rng):
     u, v = np.where(is_beyond, 1 - u, u), np.where(is_beyond, 1 - v, v)
     a, b, c = (corners[face, k] for k in range(3))
     return face, a + u[:, None] * (b - a) + v[:, None] * (c - a)
-
-
-class _Hills:
-    """A wave that lifts the whole street: up to `STEEPEST_HILL` rise over run."""
-
-    def __init__(self, rng):
-        length, angle = rng.uniform(90, 160), rng.uniform(-0.5, 0.5)
-        self._frequency = 2 * np.pi / length * np.array((np.cos(angle), np.sin(angle)))
-        self._amplitude = rng.uniform(0, STEEPEST_HILL) * length / (2 * np.pi)
-        self._phase = rng.uniform(0, 2 * np.pi)
-
-    def height(self, x, y):
-        turn = self._frequency[0] * x + self._frequency[1] * y + self._phase
-        return self._amplitude * np.sin(turn)
-
-    def lifted(self, mesh):
-        """Return the mesh with every vertex lifted by the hill below it."""
-        vertices = mesh.vertices.numpy().copy()
-        vertices[:, 2] += self.height(vertices[:, 0], vertices[:, 1])
-        return replace(mesh, vertices=torch.from_numpy(vertices))
-
-    def placed(self, pose):
-        """Return a pose lifted and pitched and rolled by the slope below it."""
-        x, y = pose[:2, 3]
-        turn = self._frequency @ pose[:2, 3] + self._phase
-        along = self._amplitude * np.cos(turn) * self._frequency @ pose[:2, 0]
-        aside = self._amplitude * np.cos(turn) * self._frequency @ pose[:2, 1]
-        placed = pose.copy()
-        placed[2, 3] += self.height(x, y)
-        tilt = rotation_about((0, 1, 0), -np.arctan(along))
-        tilt = tilt @ rotation_about((1, 0, 0), np.arctan(aside))
-        placed[:3, :3] = pose[:3, :3] @ tilt
-        return placed
-
-
-def _extras(rng, road, ego, seconds):
-    """Return gates over the road, and low blocks and bollards beside the ego car's way."""
-    end, props = ego.station(seconds), []
-    for station in np.arange(15.0, end, 25.0):
-        half = road.section.lane + 3.0
-        size = (0.4, 2 * half, GATE_HEIGHT_M)
-        gate = box((0, 0, GATE_BOTTOM_M + GATE_HEIGHT_M / 2), size, code(METAL))
-        props.append(_stand(road, gate, station, 0.0))
-    for number, station in enumerate(np.arange(8.0, end + 20, 6.0)):
-        lateral = rng.choice((-1, 1)) * (road.section.lane - rng.uniform(0.1, 0.5))
-        if number % 2:
-            middle = (0, 0, BLOCK_M[2] / 2)
-            thing = box(middle, BLOCK_M, code(WOOD))
-        else:
-            ends = np.array([(0, 0, 0), (0, 0, BOLLARD_HEIGHT_M)])
-            thing = tube(ends, (BOLLARD_RADIUS_M, BOLLARD_RADIUS_M), code(METAL))
-        props.append(_stand(road, thing, station, lateral))
-    return props
-
-
-def _stand(road, mesh, station, lateral):
-    pose = road.pose(station, lateral)
-    return Prop(mesh=mesh.transformed(pose), x=float(pose[0, 3]), y=float(pose[1, 3]))
