@@ -23,6 +23,7 @@ from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import Perceiver
 from mmperception.recording import Sample, Truth
+from mmperception.tensors import inputs_from_frame, make_batch
 import numpy as np
 import pytest
 from test_matching import CAMERA_FROM_BASE, MODEL
@@ -223,11 +224,9 @@ def make_perceiver(fusion='attention', seed=3):
 
 
 def test_operations_are_counted_as_by_hand():
-    perceiver, frame = make_perceiver(), make_samples()[0].frame
     layer = torch.nn.Conv2d(3, 8, 3, padding=1, bias=False)
-    perceiver.network = torch.nn.Sequential(layer)
-    perceiver.detect = lambda frame: layer(torch.zeros(1, 3, 10, 20))
-    assert count_gflop(perceiver, frame) == pytest.approx(2 * 3 * 9 * 8 * 200 * 1e-9)
+    found = count_gflop(lambda: layer(torch.zeros(1, 3, 10, 20)))
+    assert found == pytest.approx(2 * 3 * 9 * 8 * 200 * 1e-9)
 
 
 def test_facts_of_a_network_are_counts_times_and_what_its_file_says():
@@ -236,6 +235,19 @@ def test_facts_of_a_network_are_counts_times_and_what_its_file_says():
     assert facts['samples'].value == 12 and facts['step_s'].value == 7
     assert facts['parameters'].value > 10_000 and facts['gflop'].value > 0
     assert facts['network_ms'].value > 0
+
+
+def test_a_memory_is_among_the_operations_of_a_network_that_has_one():
+    network = make_perceiver('recurrent').network
+    inputs = inputs_from_frame(make_samples()[0].frame, network.config)
+    inputs = replace(inputs, previous_from_base=np.eye(4))
+    batch = make_batch([inputs], network.config.grid, network.config)
+    with torch.inference_mode():
+        memory = network.remember(batch)
+        empty = count_gflop(lambda: network.remember(batch))
+        full = count_gflop(lambda: network.remember(batch, memory))
+    # On 64 x 64 cells: the gate, 16 to 8 channels and 3 x 3, and the turn of each place.
+    assert full - empty == pytest.approx(2 * (16 * 9 * 8 + 2 * 2) * 64 * 64 * 1e-9, rel=1e-6)
 
 
 def features(seed=0, n=3000, channels=6):

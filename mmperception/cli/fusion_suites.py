@@ -59,13 +59,13 @@ def _frames(args, config, has_memory):
 
 
 def _fusion(args, samples, is_judged, viewpoint, block, perceivers):
-    from mmperception.evaluation.fusion import facts_of, FusionSuite, Row
+    from mmperception.evaluation.fusion import facts_of, FusionSuite, Row, seen_by
 
     first_judged = samples[int(np.flatnonzero(is_judged)[0])].frame
     rows = {}
     for name, (perceiver, metadata) in perceivers.items():
         sensors = json.loads(metadata.get('train', '{}')).get('sensors', 'both')
-        facts = facts_of(perceiver, first_judged, metadata)
+        facts = facts_of(perceiver, seen_by(first_judged, sensors), metadata)
         rows[name] = Row(perceiver=perceiver, sensors=sensors, facts=facts)
     range_m = min(row.perceiver.network.config.range_m for row in rows.values())
     suite = FusionSuite(samples, is_judged, viewpoint, _others(args), range_m, block)
