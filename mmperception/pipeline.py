@@ -3,7 +3,7 @@
 The pipeline: what happens to one frame, in reading order. Start here.
 
     Frame -> inputs (tensors.py) -> network (network/model.py) -> boxes (decode.py)
-          -> tracks (tracking.py)
+          -> boxes corrected from their points (network/refine.py) -> tracks (tracking.py)
           -> signs (sign_stage.py): networks, ranges and tracks of their own
 
 The path cost has a pipeline of its own (cost.py), on purpose: geometry keeps a robot safe also
