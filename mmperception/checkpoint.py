@@ -22,6 +22,7 @@ WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
 # SHA-256 of the files that ship with the package.
 SHIPPED = {
     'street': '64ac69c42f39dc4fb3237e43c96e7b8004878d685d9b921c9d5cb8d955780754',
+    'simulated': '19e764ed5b41c919372b13f952b9db8b4ac19d03f419b038f57795d5ad6bdb12',
     'sign_detector': '1019c3bdf5e6f78fbbdcf543836f3d2334746cf25f7537e595d612624cf24b9b',
     'sign_classifier': 'ac98fa1f26a3b59edbdc4b5d8a1edab047c2e5cc414b1616c568118cb6a276ad',
 }
@@ -116,7 +117,8 @@ def verify(path, expected, allow_unverified):
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
         raise ValueError(
-            f'weights {path}: cannot be read: {error.strerror}; give street or a safetensors file'
+            f'weights {path}: cannot be read: {error.strerror}; give street, simulated or '
+            'a safetensors file'
         ) from error
     if expected and digest != expected:
         raise ValueError(f'weights {path}: SHA-256 is {digest[:12]}..., not {expected[:12]}...')

@@ -331,7 +331,7 @@ class Config:
     precision: str = option(
         'auto', '', "Of the network's layers; auto: bfloat16 on a CPU that computes in it.",
         ('auto', 'float32', 'bfloat16'))  # fmt: skip
-    weights: str = option('street', '', 'street, or a safetensors file.')
+    weights: str = option('street', '', 'street, simulated or a safetensors file.')
     weights_sha256: str = option('', '', "SHA-256 of a user's own weights file.")
     allow_unverified: bool = option(False, '', 'Load own weights without a known SHA-256.')
     autostart: bool = option(True, '', 'Configure and activate without a manager.')

@@ -104,7 +104,7 @@ def test_own_weights_need_their_hash_or_a_declared_waiver(weights):
 
 
 def test_missing_weights_say_what_to_give():
-    with pytest.raises(ValueError, match='give street or a safetensors file'):
+    with pytest.raises(ValueError, match='give street, simulated or a safetensors file'):
         checkpoint.verify(checkpoint.weights_path('nowhere'), '', True)
 
 

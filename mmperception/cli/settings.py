@@ -7,7 +7,7 @@ from mmperception.cli import WrongUse
 def add_settings(parser):
     """Add the options of every verb that loads a network."""
     parser.add_argument('--params', metavar='FILE', help='YAML file of settings')
-    parser.add_argument('--weights', help='street, or a safetensors file')
+    parser.add_argument('--weights', help='street, simulated or a safetensors file')
     parser.add_argument('--device', help='auto, cpu or cuda:N')
 
 
