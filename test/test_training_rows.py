@@ -77,6 +77,18 @@ def test_a_row_learns_what_it_would_have_learned_alone(tmp_path):
     assert facts['samples'] == '3' and float(facts['step_s']) >= 0
 
 
+def test_rows_begin_alike_where_they_have_the_same_parts(tmp_path):
+    rows = {name: {'fusion': name} for name in ('attention', 'conv')}
+    trains = load_rows(write(tmp_path / 'r.yaml', rows=rows))
+    trainers = RowTrainers(trains, tmp_path, [make_scene()])
+    states = [trainer.network.state_dict() for trainer in trainers.trainers.values()]
+    shared = states[0].keys() & states[1].keys()
+    assert any(name.startswith('bev_head') for name in shared)
+    for name in shared:
+        assert torch.equal(states[0][name], states[1][name]), name
+        assert torch.equal(trainers.trainers['conv'].average[name], states[0][name]), name
+
+
 def test_rows_that_were_killed_go_on_each_from_its_state(tmp_path):
     trains = load_rows(write(tmp_path / 'rows.yaml', rows={'a': {}, 'b': {'fusion': 'conv'}}))
     whole = RowTrainers(trains, tmp_path / 'whole', [make_scene()])

@@ -56,6 +56,7 @@ class RowTrainers:
 
     def __init__(self, trains, out, real, device='cpu'):
         self.trainers = {n: Trainer(t, out / n, real, device) for n, t in trains.items()}
+        _begin_alike(list(self.trainers.values()))
         # A clip ends with the very sample that networks without memory see.
         with_memory = [t for t in self.trainers.values() if t.batches.has_memory]
         self._drawing = (with_memory or list(self.trainers.values()))[0]
@@ -94,6 +95,17 @@ class RowTrainers:
     def _save(self):
         for trainer in self.trainers.values():
             trainer.save()
+
+
+@torch.no_grad()
+def _begin_alike(trainers):
+    """Give all rows the random start of the first in the parts that they share with it."""
+    start = trainers[0].network.state_dict()
+    for trainer in trainers[1:]:
+        for state in (trainer.network.state_dict(), trainer.average):
+            for name, value in state.items():
+                if name in start and start[name].shape == value.shape:
+                    value.copy_(start[name])
 
 
 def _last(sweeps):
