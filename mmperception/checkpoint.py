@@ -24,7 +24,7 @@ SHIPPED = {
     'street': '64ac69c42f39dc4fb3237e43c96e7b8004878d685d9b921c9d5cb8d955780754',
     'simulated': '19e764ed5b41c919372b13f952b9db8b4ac19d03f419b038f57795d5ad6bdb12',
     'sign_detector': '50b03b308f7a63869ae8f52a19f6315dcbd40c4c0534bb33a529f9f26ebdc51f',
-    'sign_classifier': 'ac98fa1f26a3b59edbdc4b5d8a1edab047c2e5cc414b1616c568118cb6a276ad',
+    'sign_classifier': 'cef353694d29d4bbf02bbe28cffe3579d2704bbcdb567c4b9eb47749e13132e7',
 }
 MAX_HEADER_BYTES = 4 << 20
 MAX_FILE_BYTES = 256 << 20
