@@ -68,9 +68,7 @@ def run(args):
         config = sign_config_of(args, settings_of_path(args.path, kind))
         weights, metrics = evaluate_signs(args.path, kind, config, args.sign_truth, args.pictures)
         return _report(args, suite, weights, metrics)
-    # Figures are made in float32 unless asked otherwise, the same on every machine.
-    defaults = {'precision': 'float32', **settings_of_path(args.path, kind)}
-    config = config_of(args, defaults=defaults)
+    config = config_of(args, defaults=settings_of_path(args.path, kind))
     samples, total, mounting = open_samples(args.path, kind, config)
     samples = tqdm(samples, total=total, unit='frame', disable=None)
     if suite == PATH_COST:

@@ -32,8 +32,7 @@ def run(args):
     folder = KittiObjectFolder(args.path)
     if args.out.exists() and not args.force:
         raise ValueError(f'{args.out}: exists already; choose another --out or add --force')
-    # In float32 unless asked otherwise, like the figures: the same on every machine.
-    perceiver = load_perceiver(config_of(args, defaults={'precision': 'float32'}))
+    perceiver = load_perceiver(config_of(args))
     args.out.mkdir(parents=True, exist_ok=True)
     for index in tqdm(range(folder.num_frames), unit='frame', disable=None):
         lines = _predict(folder, index, perceiver)
