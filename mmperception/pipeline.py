@@ -16,7 +16,7 @@ import logging
 import os
 from time import perf_counter
 
-from mmperception import checkpoint, memory
+from mmperception import checkpoint
 from mmperception.datatypes import Detections, Tracks
 from mmperception.decode import decode_boxes, detections_from_boxes, look_again
 from mmperception.devices import choose_device, choose_precision
@@ -64,7 +64,6 @@ class Perceiver:
         self.past = SweepMemory()
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
         self.signs = None if sign_reader is None else SignStage(sign_reader, config)
-        memory.keep_freed()
         # Each layer waits for its slowest thread: one core is left to drivers and other nodes.
         torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) - 1))
 
