@@ -7,8 +7,6 @@ exact on the ellipsoid, never a map projection: no zone edges, no convergence. G
 RFC 7946: WGS84, longitude first.
 """
 
-import json
-
 import numpy as np
 from pyproj import Transformer
 
@@ -102,9 +100,3 @@ def _coordinates(latitude_deg, longitude_deg, altitude_m):
     if altitude_m is not None and np.isfinite(altitude_m):
         coordinates.append(round(float(altitude_m), 3))
     return coordinates
-
-
-def write_geojson(path, features):
-    """Write what `geojson` builds to a file."""
-    with open(path, 'w', encoding='utf-8') as file:
-        json.dump(geojson(features), file, indent=1, allow_nan=False)

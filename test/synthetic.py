@@ -7,6 +7,7 @@ Everything is asymmetric, so that a swapped axis, sign or channel shows. Nothing
 
 from mmperception.datatypes import CameraModel, GpsFix, Image, ImuSample, PointCloud, Pose
 from mmperception.geometry import transform_from_yaw
+from mmperception.network.config import NetworkConfig
 from mmperception.recording import Event, Mounting, Recording, Truth
 import numpy as np
 
@@ -15,6 +16,16 @@ START_NS = 1_317_046_448_123_456_789
 PERIOD_NS = 100_000_000
 SPEED_MPS, YAW_RATE_RADPS = 8.0, 0.2
 WIDTH, HEIGHT = 64, 32
+# A network that runs in milliseconds.
+SMALL_NETWORK = NetworkConfig(
+    range_m=25.6,
+    cell_m=0.4,
+    pillar_channels=8,
+    bev_channels=(8, 16, 16),
+    image_channels=(8, 8, 8, 8),
+    feature_channels=8,
+    image_width=160,
+)
 
 
 def optical_from_body():

@@ -122,8 +122,8 @@ def test_shipped_weights_are_the_ones_whose_hash_stands_in_the_code(name):
 )
 def test_an_exported_file_names_the_data_of_both_stages_and_no_folder(tmp_path, drives, licence):
     network = PerceptionNetwork(NetworkConfig(refine=True))
-    first = {'data': '', 'drives': ['0052'], 'scenes': '/home/me/scenes', 'start': ''}
-    second = {'data': '/home/me/kitti', 'drives': drives, 'galleries': '/home/me/things'}
+    first = {'data': '', 'drives': ['0052'], 'scenes': 'folder/of/scenes', 'start': ''}
+    second = {'data': 'folder/of/drives', 'drives': drives, 'galleries': 'folder/of/things'}
     facts = {'train': json.dumps(first), 'refine': json.dumps(second)}
     checkpoint.save_network(tmp_path / 'run.safetensors', network, facts)
     out = tmp_path / 'release.safetensors'
@@ -132,4 +132,4 @@ def test_an_exported_file_names_the_data_of_both_stages_and_no_folder(tmp_path, 
     _, metadata = checkpoint.load_network(out)
     assert metadata['licence'] == licence
     assert ('0009' in metadata['data']) == bool(drives) and '0052' not in metadata['data']
-    assert 'simulated scenes' in metadata['data'] and '/home' not in ''.join(metadata.values())
+    assert 'simulated scenes' in metadata['data'] and 'folder/of' not in ''.join(metadata.values())

@@ -19,13 +19,13 @@ from mmperception.evaluation.homogeneity import (
     overlap_of_errors,
 )
 from mmperception.evaluation.metrics import difference_of, mean_of, metric_of, precision_of
-from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import Perceiver
 from mmperception.recording import Sample, Truth
 from mmperception.tensors import inputs_from_frame, make_batch
 import numpy as np
 import pytest
+from synthetic import SMALL_NETWORK
 from test_matching import CAMERA_FROM_BASE, MODEL
 from test_metrics import result
 import torch
@@ -206,20 +206,9 @@ def test_the_mean_over_classes_leaves_out_classes_without_truth():
     assert mean_of([none])(np.ones(1)) is None
 
 
-SMALL = NetworkConfig(
-    range_m=25.6,
-    cell_m=0.4,
-    pillar_channels=8,
-    bev_channels=(8, 16, 16),
-    image_channels=(8, 8, 8, 8),
-    feature_channels=8,
-    image_width=160,
-)
-
-
 def make_perceiver(fusion='attention', seed=3):
     torch.manual_seed(seed)
-    network = PerceptionNetwork(replace(SMALL, fusion=fusion)).eval()
+    network = PerceptionNetwork(replace(SMALL_NETWORK, fusion=fusion)).eval()
     return Perceiver(network, from_mapping({'device': 'cpu'}))
 
 
@@ -354,7 +343,7 @@ def simulated(monkeypatch, tmp_path):
     for fusion in ('concat', 'recurrent'):
         path = tmp_path / fusion / 'weights.safetensors'
         torch.manual_seed(0)
-        network = PerceptionNetwork(replace(SMALL, fusion=fusion))
+        network = PerceptionNetwork(replace(SMALL_NETWORK, fusion=fusion))
         save_network(path, network, {'samples': '5', 'train': json.dumps({'sensors': 'both'})})
         names.append(str(path))
     (tmp_path / 'p.yaml').write_text('allow_unverified: true\nsigns: {enabled: false}\n')

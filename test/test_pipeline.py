@@ -10,7 +10,6 @@ from mmperception.datasets import kitti
 from mmperception.datatypes import CameraView, Frame, PointCloud
 from mmperception.devices import choose_device, choose_precision
 from mmperception.geometry import apply, invert, transform_from_yaw
-from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import (
     load_perceiver,
@@ -21,23 +20,14 @@ from mmperception.tensors import inputs_from_frame, make_batch
 import numpy as np
 import pytest
 import synthetic
+from synthetic import SMALL_NETWORK
 import torch
-
-SMALL = NetworkConfig(
-    range_m=25.6,
-    cell_m=0.4,
-    pillar_channels=8,
-    bev_channels=(8, 16, 16),
-    image_channels=(8, 8, 8, 8),
-    feature_channels=8,
-    image_width=160,
-)
 
 
 def make_network():
     """Return a small network whose random weights let images speak, too: as made, they do not."""
     torch.manual_seed(3)
-    network = PerceptionNetwork(SMALL).eval()
+    network = PerceptionNetwork(SMALL_NETWORK).eval()
     torch.nn.init.normal_(network.bev_head.residual.weight, std=0.5)
     torch.nn.init.constant_(network.bev_head.heat[-1].bias, -2.0)
     torch.nn.init.constant_(network.camera_head.heat[-1].bias, -1.0)
@@ -241,7 +231,9 @@ def test_bfloat16_is_close_and_is_refused_where_it_is_emulated(monkeypatch, capl
     plain, half = make_perceiver(), make_perceiver(precision='bfloat16')
     assert half.is_half and not plain.is_half
     assert make_perceiver(precision='auto').is_half
-    batch = make_batch([inputs_from_frame(make_frame(), SMALL)], SMALL.grid, SMALL)
+    batch = make_batch(
+        [inputs_from_frame(make_frame(), SMALL_NETWORK)], SMALL_NETWORK.grid, SMALL_NETWORK
+    )
     with torch.inference_mode():
         expected = plain.network(batch)
         with torch.autocast('cpu', torch.bfloat16):
@@ -278,7 +270,9 @@ def test_bfloat16_finds_the_same_boxes_on_a_real_drive(real_data):
 @pytest.mark.gpu
 def test_the_gpu_answers_like_the_processor():
     network, frame = make_network(), make_frame()
-    batch = make_batch([inputs_from_frame(frame, SMALL)], SMALL.grid, SMALL)
+    batch = make_batch(
+        [inputs_from_frame(frame, SMALL_NETWORK)], SMALL_NETWORK.grid, SMALL_NETWORK
+    )
     torch.backends.cudnn.allow_tf32 = False
     with torch.inference_mode():
         expected, found = network(batch), network.cuda()(batch.to('cuda:0'))

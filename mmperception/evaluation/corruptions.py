@@ -42,6 +42,11 @@ def generator(name, severity, frame):
     return np.random.default_rng(zlib.crc32(f'{name}/{severity}/{frame}'.encode()))
 
 
+def without_lidar(frame):
+    """Return the frame as a robot with a dead LiDAR sees it."""
+    return replace(frame, cloud=None, base_from_lidar=None)
+
+
 def corrupt_points(points, name, severity, rng):
     """
     Corrupt one sweep.

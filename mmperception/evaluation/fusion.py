@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 from mmperception.datatypes import CLASSES
-from mmperception.evaluation.corruptions import corrupt_frame
+from mmperception.evaluation.corruptions import corrupt_frame, without_lidar
 from mmperception.evaluation.matching import counted_truth, FrameJudge, Matching
 from mmperception.evaluation.metrics import (
     difference_of,
@@ -228,11 +228,6 @@ def seen_by(frame, sensors):
     if sensors == LIDAR:
         return replace(frame, cameras=())
     return without_lidar(frame) if sensors == CAMERA else frame
-
-
-def without_lidar(frame):
-    """Return the frame as a robot with a dead LiDAR sees it."""
-    return replace(frame, cloud=None, base_from_lidar=None)
 
 
 def _thin(frame, index):

@@ -15,6 +15,7 @@ from mmperception.evaluation.corruptions import (
     LIDAR_CORRUPTIONS,
     NUM_REPETITIONS,
     RANDOM,
+    without_lidar,
 )
 from mmperception.evaluation.matching import counted_truth, FrameJudge, Matching
 from mmperception.evaluation.metrics import average_precision_metric, Metric
@@ -67,15 +68,11 @@ def robustness_metrics(samples, perceiver, viewpoint=None, every=1, progress=Non
     metrics['camera_gone'] = Metric(value=_share(gone.value, clean.value), count=clean.count)
     if not all(sample.frame.cameras for sample in samples):
         return metrics
-    blind = judged.found(_without_lidar)
+    blind = judged.found(lambda frame, index: without_lidar(frame))
     for name, space in LIDAR_GONE:
         matching = Matching(space=space)
         metrics[name] = average_precision_metric([j.judge('vehicle', matching) for j in blind])
     return metrics
-
-
-def _without_lidar(frame, index):
-    return replace(frame, cloud=None, base_from_lidar=None)
 
 
 class _Suite:

@@ -7,7 +7,6 @@ from time import monotonic, sleep
 
 from lifecycle_msgs.srv import ChangeState
 from mmperception import checkpoint
-from mmperception.network.config import NetworkConfig
 from mmperception.network.model import PerceptionNetwork
 from mmperception.ros import messages, qos
 import rclpy
@@ -15,6 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, NavSatFix, PointCloud2
+from synthetic import SMALL_NETWORK
 from tf2_msgs.msg import TFMessage
 from tiny_drive import BEGIN_NS, CAMERA, events, mounting, pose_at
 import torch
@@ -25,17 +25,8 @@ TIMEOUT_S = 20.0
 def save_weights(folder):
     """Write a small untrained network; return its path."""
     torch.manual_seed(5)
-    config = NetworkConfig(
-        range_m=25.6,
-        cell_m=0.4,
-        pillar_channels=8,
-        bev_channels=(8, 16, 16),
-        image_channels=(8, 8, 8, 8),
-        feature_channels=8,
-        image_width=160,
-    )
     path = folder / 'untrained.safetensors'
-    network = PerceptionNetwork(config)
+    network = PerceptionNetwork(SMALL_NETWORK)
     # Some peaks: heat begins below what is ever given out.
     torch.nn.init.constant_(network.bev_head.heat[-1].bias, -2.0)
     checkpoint.save_network(path, network, {'licence': 'none'})
