@@ -83,17 +83,15 @@ class SignAtlas:
             At their stamp.
 
         """
-        way = yaw_of(odom_from_base)
         for i in np.flatnonzero(signs.is_seen):
             track = int(signs.track_id[i])
-            known, facing = self.followed.get(track), signs.facing[i].turned(way)
-            self.followed[track] = FollowedSign(
-                name=sign_name(int(signs.class_id[i])),
-                place_xy=apply(odom_from_base, signs.position[i][None])[0, :2],
-                variance=float(np.trace(signs.covariance[i][:2, :2]) / 2),
-                yaw=facing.yaw_rad if facing.is_known else known.yaw if known else way + np.pi,
-                first_ns=known.first_ns if known else signs.stamp_ns,
-                last_ns=signs.stamp_ns,
+            self.followed[track] = follow(
+                self.followed.get(track),
+                sign_name(int(signs.class_id[i])),
+                (signs.position[i], signs.covariance[i]),
+                signs.facing[i],
+                odom_from_base,
+                signs.stamp_ns,
             )
         is_over = [t for t, s in self.followed.items() if signs.stamp_ns - s.last_ns > OVER_NS]
         if is_over:
@@ -136,6 +134,43 @@ class SignAtlas:
             return  # they wait for more fixes
         self.placed = merged_on_globe([*self.placed, *now])
         self.unplaced.clear()
+
+
+def follow(known, name, position, facing, odom_from_base, stamp_ns):
+    """
+    Bring a track up to date.
+
+    Parameters
+    ----------
+    known : FollowedSign or None
+        The track so far.
+    name : str
+        Class, as read now.
+    position : (3,) and (3, 3) or larger
+        Place in `base_link` and its covariance.
+    facing : Facing
+        Of the face, in `base_link`; unknown: as before, else against the way.
+    odom_from_base : (4, 4) float64
+        At the stamp.
+    stamp_ns : int
+        When it was seen.
+
+    Returns
+    -------
+    FollowedSign
+
+    """
+    place, covariance = position
+    way = yaw_of(odom_from_base)
+    turned = facing.turned(way)
+    return FollowedSign(
+        name=name,
+        place_xy=apply(odom_from_base, np.asarray(place)[None])[0, :2],
+        variance=float(np.trace(covariance[:2, :2]) / 2),
+        yaw=turned.yaw_rad if turned.is_known else known.yaw if known else way + np.pi,
+        first_ns=known.first_ns if known else stamp_ns,
+        last_ns=stamp_ns,
+    )
 
 
 def merged(signs):

@@ -11,7 +11,6 @@ import logging
 from pathlib import Path
 
 from mmperception.canvas import write_png
-from mmperception.geometry import apply, yaw_of
 from mmperception.landmarks import fit_odometry
 from mmperception.ros import bag
 from mmperception.ros.headers import array_from, ns_from_time
@@ -19,7 +18,7 @@ from mmperception.ros.obstacle_map import FOREVER_NS, placed_fixes
 from mmperception.ros.sign_messages import facing_from_msg
 from mmperception.ros.transforms import take_message, TransformBuffer
 from mmperception.sign_atlas import (
-    FollowedSign,
+    follow,
     merged,
     NOTE,
     placed_signs,
@@ -90,17 +89,15 @@ def _tracks(arrays, transforms, config):
             pose = transforms.lookup(config.odom_frame, config.base_frame, stamp_ns)
         except LookupError:
             continue  # before the first and after the last transform
-        way = yaw_of(pose)
         for one in (detection for detection in msg.detections if detection.results):
             covariance = np.array(one.results[0].pose.covariance).reshape(6, 6)
-            known, facing = signs.get(one.id), facing_from_msg(one).turned(way)
-            signs[one.id] = FollowedSign(
-                name=one.results[0].hypothesis.class_id,
-                place_xy=apply(pose, array_from(one.bbox.center.position)[None])[0, :2],
-                variance=float(np.trace(covariance[:2, :2]) / 2),
-                yaw=facing.yaw_rad if facing.is_known else known.yaw if known else way + np.pi,
-                first_ns=known.first_ns if known else stamp_ns,
-                last_ns=stamp_ns,
+            signs[one.id] = follow(
+                signs.get(one.id),
+                one.results[0].hypothesis.class_id,
+                (array_from(one.bbox.center.position), covariance),
+                facing_from_msg(one),
+                pose,
+                stamp_ns,
             )
     return list(signs.values())
 
