@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from hypothesis import given, strategies
-from mmperception.config import GroundConfig
+from mmperception.config_sections import GroundConfig
 from mmperception.ground import split_ground
 from mmperception.polar import is_own_body
 import numpy as np

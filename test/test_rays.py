@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from mmperception.config import GroundConfig, PathCostConfig
+from mmperception.config_sections import GroundConfig, PathCostConfig
 from mmperception.geometry import apply, apply_to_cloud, rotation_about, transform_from_yaw
 from mmperception.height_map import CELLS_PER_TURN, ground_grid, low_heights, residual, SLICES
 from mmperception.polar import (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the face of a sign looks: by LiDAR points, by its box, and what is made of it."""
 
-from mmperception.config import SignsConfig
+from mmperception.config_sections import SignsConfig
 from mmperception.geometry import transform_from_yaw
 from mmperception.sign_classes import UNREAD
 from mmperception.sign_facing import Facing, facing_of_box, facing_of_points, is_meant, turned_away

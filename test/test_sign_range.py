@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from mmperception.config import SignsConfig
+from mmperception.config_sections import SignsConfig
 from mmperception.datatypes import CameraModel, CameraView, Frame, Image, PointCloud
 from mmperception.geometry import apply, invert, project, transform_from_yaw
 from mmperception.sign_range import LIDAR, place_sign, rays_from_pixels, SIZE, SweepPoints, TRACK

@@ -3,7 +3,7 @@
 
 from types import SimpleNamespace
 
-from mmperception.config import SignsConfig
+from mmperception.config_sections import SignsConfig
 from mmperception.evaluation import sign_truth
 from mmperception.evaluation.sign_truth import judge_signs, plates_of, Sighting, sighting_metrics
 from mmperception.simulation.drive import SimulatedDrive

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed limits: never faster than the robot, from passing the sign until something ends it."""
 
-from mmperception.config import SpeedLimitConfig
+from mmperception.config_sections import SpeedLimitConfig
 from mmperception.geometry import transform_from_yaw
 from mmperception.sign_facing import Facing
 from mmperception.speed_limit import NO_LIMIT, SignSighting, SpeedLimits

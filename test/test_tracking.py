@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from hypothesis import given, strategies
-from mmperception.config import TrackingConfig
+from mmperception.config_sections import TrackingConfig
 from mmperception.datatypes import Detections
 from mmperception.geometry import apply, invert, transform_from_yaw, wrap_angle, yaw_of
 from mmperception.tracking import Tracker

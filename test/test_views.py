@@ -11,7 +11,8 @@ from pathlib import Path
 import re
 from types import SimpleNamespace
 
-from mmperception.config import CameraConfig, Config
+from mmperception.config import Config
+from mmperception.config_sections import CameraConfig
 import pytest
 import yaml
 

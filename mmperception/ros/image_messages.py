@@ -10,7 +10,7 @@ Source: sensor_msgs/image_encodings.hpp; binning and region of interest as in im
 import struct
 
 import cv2
-from mmperception.config import CameraConfig
+from mmperception.config_sections import CameraConfig
 from mmperception.datatypes import CameraModel, Image
 from mmperception.ros.headers import big_field, header_from, ns_from_time
 import numpy as np

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-from mmperception.config import LidarConfig
+from mmperception.config_sections import LidarConfig
 from mmperception.drawing import Moment, overview, VideoWriter, write_png
 from mmperception.geometry import apply
 from mmperception.ros import bag, messages

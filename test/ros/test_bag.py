@@ -7,7 +7,8 @@ import os
 import re
 import shutil
 
-from mmperception.config import from_mapping, LidarConfig
+from mmperception.config import from_mapping
+from mmperception.config_sections import LidarConfig
 from mmperception.ros import bag, bag_storage, messages
 from mmperception.ros.mcap_scan import is_whole, last_readable_ns
 from mmperception.ros.recording import write_recording

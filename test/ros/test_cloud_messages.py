@@ -3,7 +3,7 @@
 
 import array
 
-from mmperception.config import LidarConfig
+from mmperception.config_sections import LidarConfig
 from mmperception.datatypes import PointCloud
 from mmperception.ros.messages import cloud_from_msg, msg_from_cloud, msg_from_points
 import numpy as np

@@ -14,7 +14,7 @@ import time
 import cv2
 import hostile
 from hypothesis import given, HealthCheck, settings, strategies
-from mmperception.config import LidarConfig
+from mmperception.config_sections import LidarConfig
 from mmperception.ros import messages
 import numpy as np
 import pytest
