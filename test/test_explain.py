@@ -11,7 +11,8 @@ from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import Perceiver
 import numpy as np
 import pytest
-from test_pipeline import make_frame, make_perceiver, SMALL
+from synthetic import SMALL_NETWORK
+from test_pipeline import make_frame, make_perceiver
 import torch
 
 
@@ -44,14 +45,14 @@ def test_a_pillar_looks_at_its_own_projection_first():
     view = frame.cameras[0]
     seen = looks.place @ view.camera_from_base[:3, :3].T + view.camera_from_base[:3, 3]
     pixels, _ = project(seen.astype(np.float32), view.model)
-    scale = SMALL.image_width / view.model.width
+    scale = SMALL_NETWORK.image_width / view.model.width
     expected = (pixels + 0.5) * scale - 0.5
     assert np.abs(looks.pixel[:, 0] - expected).max() < 1.0
 
 
 def test_other_fusions_have_no_attention_to_show():
     torch.manual_seed(0)
-    network = PerceptionNetwork(replace(SMALL, fusion='concat'))
+    network = PerceptionNetwork(replace(SMALL_NETWORK, fusion='concat'))
     assert look(Perceiver(network, from_mapping({'device': 'cpu'})), make_frame()) is None
 
 
@@ -59,7 +60,7 @@ def test_pictures_differ_from_the_plain_ones_where_pillars_are():
     perceiver, frame = make_perceiver(), make_frame()
     _, detections, looks = explain_frame(perceiver, frame, min_score=0.05)
     view = frame.cameras[0]
-    drawn = draw_attention(view, detections, looks, 0, SMALL.image_width)
+    drawn = draw_attention(view, detections, looks, 0, SMALL_NETWORK.image_width)
     assert drawn.shape == view.image.pixels.shape
     gates = draw_gates(Moment(frame=frame, detections=detections), looks)
     assert gates.ndim == 3 and gates.any()

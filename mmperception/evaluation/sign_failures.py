@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import cv2
-from mmperception.canvas import blank, draw_text, FAINT_TEXT, TEXT
+from mmperception.canvas import blank, draw_text, FAINT_TEXT, TEXT, text_width
 from mmperception.evaluation.signs import match_signs, MIN_IOU
 from mmperception.sign_classes import sign_name
 from mmperception.signs import box_ious
@@ -146,5 +146,12 @@ def failure_sheet(failures, rows=4):
         for line, (words, colour) in enumerate(
             zip(failure.words, (TEXT, FAINT_TEXT), strict=True)
         ):
-            draw_text(canvas, words[:19], (left + 2, bottom + (line + 1) * LINE_PX - 2), colour, 8)
+            at = (left + 2, bottom + (line + 1) * LINE_PX - 2)
+            draw_text(canvas, words, at, colour, _cap_that_fits(words))
     return canvas
+
+
+def _cap_that_fits(words):
+    """Return the height of capitals at which words stay under their own picture, px."""
+    sizes = [cap for cap in (8, 7, 6) if text_width(words, cap) <= TILE_PX - 2]
+    return sizes[0] if sizes else 5
