@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 import signal
 import threading
-from time import monotonic, sleep
 
 from graph import save_weights
 from mmperception.config import from_mapping
@@ -16,7 +15,7 @@ from mmperception.ros.recording import write_recording
 from mmperception.ros.replay_plan import prepare, ReplayPlan
 from mmperception.ros.soak import sensors_in, soak, SoakPlan
 from mmperception.ros.soak_meddling import CHANGES, LIES, Meddler, stamped
-from mmperception.ros.soak_run import AWAY, JUMP_S, usage
+from mmperception.ros.soak_run import AWAY, JUMP_S, SoakRun, usage
 from mmperception.ros.soak_stream import load_lap, Recorded, sensors_of
 from mmperception.ros.stamps import stamp_of
 import numpy as np
@@ -87,21 +86,26 @@ def test_a_short_soak_accounts_for_every_fault_and_output_comes_back(folder, tin
     assert recorded['totals']['perception: gps/fix: dropped.bad_message'] > 0
 
 
-def test_nodes_that_die_end_a_soak_with_their_death(folder, tiny_bag, weights):
+def test_nodes_that_die_end_a_soak_with_their_death(folder, tiny_bag, weights, monkeypatch):
     plan = plan_of(folder, tiny_bag, weights, 'death', 60.0)
+    has_begun, play = threading.Event(), SoakRun.play
+
+    def tell_and_play(run, *arguments):
+        has_begun.set()
+        play(run, *arguments)
+
+    monkeypatch.setattr(SoakRun, 'play', tell_and_play)
 
     def kill():
-        deadline = monotonic() + 30
-        while monotonic() < deadline:
-            for path in Path('/proc').glob('[0-9]*/cmdline'):
-                try:
-                    if str(plan.params).encode() in path.read_bytes() and plan.log.stat().st_size:
-                        sleep(3)
-                        os.kill(int(path.parent.name), signal.SIGKILL)
-                        return
-                except OSError:
-                    continue
-            sleep(0.1)
+        # Not by the clock: nodes that die before the soak begins are another error.
+        has_begun.wait(60)
+        for path in Path('/proc').glob('[0-9]*/cmdline'):
+            try:
+                if str(plan.params).encode() in path.read_bytes():
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+                    return
+            except OSError:
+                continue
 
     killer = threading.Thread(target=kill)
     killer.start()
