@@ -7,7 +7,10 @@ Objects as Points (Zhou et al., 2019); the score joins the class heat with the b
 estimate (Zheng et al., CIA-SSD, AAAI 2021). Everything here is float32.
 """
 
+from itertools import product
+
 from mmperception.datatypes import Detections
+from mmperception.network.heads import FOCAL_PX, vertical_focal_px
 from mmperception.network.peaks import find_peaks, MAX_PEAKS
 from mmperception.network.refine import refine_boxes
 import numpy as np
@@ -19,6 +22,8 @@ IOU_WEIGHT = 0.25
 QUALITY_WEIGHT = 0.3
 # Of two boxes of one class, the weaker falls when its centre lies in the stronger, grown by this.
 OVERLAP_MARGIN_M = 0.2
+# How often a box from the image is moved along its ray until it is as high as the image says.
+NUM_FITS = 3
 # Boxes below this score are never given out; average precision is counted from here on.
 MIN_SCORE = 0.05
 # Standard deviations that go out as covariance: measured with LiDAR, guessed from size without.
@@ -142,22 +147,43 @@ def _decode_cameras(heads, batch, b):
 
 
 def _decode_camera(heat, box, pixel_from_base):
+    heat_rows = heat.shape[1]
     heat, label, row, column = find_peaks(torch.sigmoid(heat.float()), 100)
     values = box.float()[:, row, column]
     # Features sit at a quarter of the image: cell c is centred on pixel 4 c + 1.5.
     pixel = torch.stack((4 * (column + values[0]) + 1.5, 4 * (row + values[1]) + 1.5))
-    depth = values[4].clamp(-1, 5).exp()
-    ray = torch.cat((pixel, torch.ones_like(pixel[:1]))) * depth  # (3, n)
-    center = torch.linalg.solve(pixel_from_base[:, :3], ray - pixel_from_base[:, 3:]).T
+    depth = values[4].clamp(-1, 5).exp() * vertical_focal_px(pixel_from_base) / FOCAL_PX
     turn = torch.atan2(values[8], values[9]) / 2
+    size = values[5:8].clamp(-3, 4).exp().T
+    ray = torch.cat((pixel, torch.ones_like(pixel[:1])))  # (3, n)
+    h = 4 * heat_rows
+    for _ in range(NUM_FITS):
+        center = torch.linalg.solve(pixel_from_base[:, :3], ray * depth - pixel_from_base[:, 3:]).T
+        yaw = turn + torch.atan2(center[:, 1], center[:, 0])
+        top, bottom = _image_rows(center, size, yaw, pixel_from_base)
+        # A height in the image is seen better than a depth; a box cut by the rim shows none.
+        is_whole = (top > 0) & (bottom < h - 1)
+        factor = (bottom - top) / (4 * values[3].clamp(-1, 5).exp())
+        depth = depth * torch.where(is_whole, factor.clamp(0.7, 1.4), 1.0)
     return {
         'center': center,
-        'size': values[5:8].clamp(-3, 4).exp().T,
-        'yaw': turn + torch.atan2(center[:, 1], center[:, 0]),
+        'size': size,
+        'yaw': yaw,
         'score': heat,
         'label': label,
         'sigma_m': CAMERA_SIGMA_PER_M * depth,
     }
+
+
+def _image_rows(center, size, yaw, pixel_from_base):
+    """Return the highest and the lowest image row (n,) of boxes before a camera."""
+    signs = torch.tensor(list(product((-0.5, 0.5), repeat=3)), device=size.device)  # (8, 3)
+    x, y, z = (signs * size[:, None]).unbind(-1)  # (n, 8)
+    cos, sin = torch.cos(yaw)[:, None], torch.sin(yaw)[:, None]
+    corners = torch.stack((cos * x - sin * y, sin * x + cos * y, z), -1) + center[:, None]
+    projected = corners @ pixel_from_base[:, :3].T + pixel_from_base[:, 3]
+    row = projected[..., 1] / projected[..., 2].clamp(min=0.5)
+    return row.amin(1), row.amax(1)
 
 
 def _empty(device):

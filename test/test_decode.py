@@ -2,9 +2,10 @@
 """Heads -> Detections: a planted peak comes out where it was planted."""
 
 from mmperception.decode import decode_boxes, detections_from_boxes, heading
+from mmperception.geometry import box_corners
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
-from mmperception.network.heads import Heads
+from mmperception.network.heads import FOCAL_PX, Heads
 from mmperception.network.peaks import find_peaks
 from mmperception.tensors import CameraInput, Inputs, make_batch
 import numpy as np
@@ -95,6 +96,12 @@ def test_most_detections_is_respected_best_first():
     assert len(scores) == 4 and (np.diff(scores) < 0).all()
 
 
+def camera_height(center, size, yaw):
+    corners = box_corners(np.array([center]), np.array([size]), np.array([yaw]))[0]
+    projected = corners @ PIXEL_FROM_BASE[:, :3].T + PIXEL_FROM_BASE[:, 3]
+    return np.ptp(projected[:, 1] / projected[:, 2])
+
+
 def test_camera_alone_places_an_object_by_its_depth():
     heads = blank_heads(cameras=1)
     # A point (10, 2, 1) projects to u = 260, v = 63; its cell is (63 - 1.5) / 4, (260 - 1.5) / 4.
@@ -102,7 +109,10 @@ def test_camera_alone_places_an_object_by_its_depth():
     heads.camera_heat[0, 0, 0, row, column] = 2.0
     offsets = [(260 - 1.5) / 4 - column, (63 - 1.5) / 4 - row]
     turn = 0.4 - np.arctan2(2, 10)
-    values = [*offsets, 0, 0, np.log(10.0), *np.log([4.0, 1.7, 1.5])]
+    # Through a lens of 300 px.
+    height = camera_height((10.0, 2.0, 1.0), (4.0, 1.7, 1.5), 0.4)
+    depth = np.log(10.0 * FOCAL_PX / 300)
+    values = [*offsets, 0, np.log(height / 4), depth, *np.log([4.0, 1.7, 1.5])]
     values += [np.sin(2 * turn), np.cos(2 * turn)]
     heads.camera_box[0, 0, :, row, column] = torch.tensor(values)
     found = decode_boxes(heads, batch(with_lidar=False, with_camera=True))[0]

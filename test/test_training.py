@@ -78,8 +78,9 @@ def test_camera_target_sits_on_the_projected_centre():
     _, _, cells, values = camera_targets(make_scene(), (24, 160), 3)
     # The pedestrian: u = (2560 + 600) / 8, v = (384 - 270 + 450) / 8.
     u, v = (395 - 1.5) / 4, (70.5 - 1.5) / 4
+    # Eight metres away, as a lens of 370 px instead of 300 would show it.
     found = [(c[1] + w[0], c[0] + w[1], np.exp(w[4])) for c, w in zip(cells, values, strict=True)]
-    assert any(np.allclose(f, (u, v, 8.0), atol=1e-3) for f in found)
+    assert any(np.allclose(f, (u, v, 8.0 * 370 / 300), atol=1e-3) for f in found)
 
 
 def test_scene_without_pixels_gives_no_camera_target():

@@ -18,8 +18,10 @@ from torch import nn
 # twice the heading, logit of "heading within +-90 degrees", logit of the box's own IoU.
 BOX_CHANNELS = 10
 # Channels of the camera box map: centre offset column row (cells), log width height (cells) of the
-# image box, log depth (m), log length width height, sine and cosine of twice the angle of view.
+# image box, log depth (m, as a lens of `FOCAL_PX` would show it: what makes things look as large),
+# log length width height, sine and cosine of twice the angle of view.
 CAMERA_CHANNELS = 10
+FOCAL_PX = 370.0
 # How far from its peak the middle of an object may lie, cells.
 MAX_STEP_CELLS = 6
 # Heat starts at this probability, so that the first steps are not spent on empty cells.
@@ -154,6 +156,14 @@ class BevHead(nn.Module):
         second = self.box(fine, middle, moved)
         gap = torch.stack((column - cells[:, 2], row - cells[:, 1]), dim=1)
         return torch.cat((second[:, :2] + gap, second[:, 2:]), dim=1)
+
+
+def vertical_focal_px(pixel_from_base):
+    """Return the focal length along image columns of (..., 3, 4) matrices, pixels."""
+    down, ahead = pixel_from_base[..., 1, :3], pixel_from_base[..., 2, :3]
+    length = torch.linalg.vector_norm(ahead, dim=-1, keepdim=True)
+    off_axis = (down * ahead / length).sum(-1, keepdim=True) * ahead / length
+    return torch.linalg.vector_norm(down - off_axis, dim=-1) / length[..., 0]
 
 
 class CameraHead(nn.Module):

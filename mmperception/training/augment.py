@@ -9,12 +9,16 @@ multiplied by the inverse, so that LiDAR-side turns and mirrors are free (Wang e
 
 from dataclasses import dataclass, replace
 
+import cv2
 from mmperception.geometry import invert, rotation_about, transform_from, transform_from_yaw
 from mmperception.training.scenes import SENSOR_M
 import numpy as np
 
 # Pixels from metres about the sensor of a camera beside it, 640 pixels and 82 degrees across.
 FORWARD_VIEW = np.array([[320.0, -370.0, 0, 0], [96, 0, -370, 0], [1, 0, 0, 0]])
+
+# A picture is enlarged by at most this.
+MAX_ZOOM = 1.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,14 +76,19 @@ def turn_scene(scene, turn):
 
 
 def thin_points(scene, rng):
-    """Now and then drop rings or points, as a sensor with fewer beams or a wet one would."""
+    """
+    Now and then drop rings or points, as a sensor with fewer beams or a wet one would.
+
+    More often beside an image: that is when a network can learn what the image is good for.
+    """
     kept = np.ones(len(scene.points), bool)
     chance = rng.random()
-    if chance < 0.15:
+    few, fewer, wet = (0.15, 0.45, 0.6) if scene.pixels.size else (0.15, 0.2, 0.35)
+    if chance < few:
         kept = scene.ring % 2 == rng.integers(2)
-    elif chance < 0.2:
+    elif chance < fewer:
         kept = scene.ring % 4 == rng.integers(4)
-    elif chance < 0.35:
+    elif chance < wet:
         kept = rng.random(len(kept)) > rng.uniform(0.1, 0.7)
     return replace(
         scene,
@@ -100,6 +109,62 @@ def change_light(scene, rng):
     table = np.clip(255 * level**gamma * gain + offset, 0, 255).astype(np.uint8)  # (256, 3)
     pixels = np.stack([table[scene.pixels[..., c], c] for c in range(3)], axis=-1)
     return replace(scene, pixels=pixels)
+
+
+def move_picture(scene, rng):
+    """Mirror, enlarge and shift the image; `pixel_from_base` and DontCare boxes follow."""
+    if not scene.pixels.size:
+        return scene
+    h, w = scene.pixels.shape[:2]
+    zoom = rng.uniform(1.0, MAX_ZOOM) if rng.random() < 0.5 else 1.0
+    left, top = rng.uniform(0, 1, 2) * (1 - 1 / zoom) * (w, h)
+    # Pixel centres: column u becomes (u + 0.5 - left) * zoom - 0.5.
+    moved = np.array(
+        [[zoom, 0, (0.5 - left) * zoom - 0.5], [0, zoom, (0.5 - top) * zoom - 0.5], [0, 0, 1]]
+    )
+    if rng.random() < 0.5:
+        moved = np.array([[-1.0, 0, w - 1], [0, 1, 0], [0, 0, 1]]) @ moved
+    x1, y1, x2, y2 = scene.ignore_2d.T
+    x = np.sort(np.stack((x1, x2)) * moved[0, 0] + moved[0, 2], axis=0)
+    y = np.stack((y1, y2)) * moved[1, 1] + moved[1, 2]
+    return replace(
+        scene,
+        pixels=cv2.warpAffine(scene.pixels, moved[:2], (w, h)),
+        pixel_from_base=moved @ scene.pixel_from_base,
+        ignore_2d=np.stack((x[0], y[0], x[1], y[1]), axis=1).astype(np.float32),
+    )
+
+
+def spoil_picture(scene, rng):
+    """Now and then darken, dazzle, blur or cover a picture, and add noise, as weather does."""
+    if not scene.pixels.size:
+        return scene
+    h, w = scene.pixels.shape[:2]
+    pixels = scene.pixels.astype(np.float32)
+    if rng.random() < 0.15:
+        pixels *= rng.uniform(0.05, 0.5)
+    if rng.random() < 0.1:
+        rows, columns = np.mgrid[:h, :w].astype(np.float32)
+        away = (columns - rng.uniform(0, w)) ** 2 + (rows - rng.uniform(0, 0.6 * h)) ** 2
+        share = np.exp(-away / (2 * (rng.uniform(0.05, 0.3) * w) ** 2))[..., None]
+        pixels = pixels * (1 - share) + 255 * share
+    if rng.random() < 0.2:
+        width = int(rng.integers(1, 9)) * 2 + 1
+        pixels = cv2.blur(pixels, (width, 1) if rng.random() < 0.5 else (3, 3))
+    if rng.random() < 0.3:
+        for _ in range(rng.integers(1, 4)):
+            y, x = rng.integers(h), rng.integers(w)
+            pixels[slice(y, y + rng.integers(8, 50)), slice(x, x + rng.integers(8, 90))] = (
+                rng.uniform(0, 255, 3)
+            )
+    if rng.random() < 0.5:
+        noise = rng.standard_normal((h // 2, w // 2, 3), np.float32) * rng.uniform(0, 12)
+        pixels += (
+            np.repeat(np.repeat(noise, 2, 0), 2, 1)
+            if rng.random() < 0.5
+            else cv2.resize(noise, (w, h))
+        )
+    return replace(scene, pixels=np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 def look_aside(scene, rng):

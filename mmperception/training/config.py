@@ -38,6 +38,8 @@ class TrainConfig:
     refine : bool
         Train the second stage alone, on what the first stage of `start` proposes; `batch_size`
         is then a number of crops.
+    camera_alone : bool
+        Train the camera branch alone, on images; the other parts of `start` stay as they are.
     bank_batches : int
         Batches of four scenes that the first stage looks at for the second.
     steps, batch_size : int
@@ -73,6 +75,7 @@ class TrainConfig:
     real_share: float = 0.5
     start: str = ''
     refine: bool = False
+    camera_alone: bool = False
     bank_batches: int = 400
     steps: int = 6000
     minutes: float = 0.0
@@ -98,6 +101,8 @@ class TrainConfig:
             raise ValueError('steps and batch_size: must be at least 1')
         if self.refine and not self.start:
             raise ValueError('refine: needs start, the weights of the first stage')
+        if self.refine and self.camera_alone:
+            raise ValueError('refine and camera_alone: the second stage looks at no image')
 
     @property
     def network(self):

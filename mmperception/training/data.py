@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmperception.datasets.kitti import training_drives
-from mmperception.geometry import transform_from_yaw
+from mmperception.geometry import rotation_about, transform_from_yaw
 from mmperception.grid import BevGrid
 from mmperception.tensors import CameraInput, Inputs, make_batch
 from mmperception.training.augment import (
@@ -20,18 +20,22 @@ from mmperception.training.augment import (
     crop_to_view,
     draw_turn,
     look_aside,
+    move_picture,
+    spoil_picture,
     thin_points,
     turn_scene,
 )
 from mmperception.training.galleries import load_gallery
 from mmperception.training.paste import about_sensor, cut_objects, paste_objects
-from mmperception.training.scenes import load_past, load_scene, scene_from_sample
+from mmperception.training.scenes import load_past, load_scene, scene_from_sample, SENSOR_M
 from mmperception.training.targets import stack_targets
 import numpy as np
 import torch
 
 # Pixels of the rectified image in whose view the drives are labelled.
 LABELLED_VIEW = (1242, 375)
+# How often, and by how much, the camera is not quite where it is said to be.
+MISCALIBRATED, SLIP_DEG, SLIP_M = 0.3, 0.7, 0.03
 CAMERA_DROP, MOTION_DROP, INTENSITY_DROP, PASTE = 0.3, 0.3, 0.5, 0.9
 # Directions of the window: most of what users and benchmarks look at lies ahead.
 QUADRANT_SHARES = (0.55, 0.15, 0.15, 0.15)
@@ -72,6 +76,11 @@ def real_scenes(root, drives, config):
     return scenes
 
 
+def simulated_files(train, pattern):
+    """Return the files of simulated scenes that a run looks at."""
+    return sorted(Path(train.scenes).glob(pattern)) if train.scenes else []
+
+
 class SceneBatches(torch.utils.data.Dataset):
     """
     Item i is the batch of step i of one of several processes: (Batch, Targets).
@@ -84,7 +93,7 @@ class SceneBatches(torch.utils.data.Dataset):
         self.train, self.network, self.real = train, network, real
         self.rank, self.num_processes = rank, num_processes
         self.has_memory = network.fusion == 'recurrent'
-        self.simulated = sorted(Path(train.scenes).glob('*.npz')) if train.scenes else []
+        self.simulated = simulated_files(train, '*.npz')
         if not self.real and not self.simulated:
             raise ValueError('training: neither real drives (data) nor simulated scenes (scenes)')
         self.galleries = sorted(Path(train.galleries).glob('*.npz')) if train.galleries else []
@@ -181,7 +190,8 @@ def without_camera(scene):
 
 
 def _degraded(scene, rng):
-    return change_light(thin_points(scene, rng), rng)
+    scene = move_picture(thin_points(scene, rng), rng)
+    return spoil_picture(change_light(scene, rng), rng)
 
 
 def clip_inputs(clip, rng, chance):
@@ -205,13 +215,25 @@ def clip_inputs(clip, rng, chance):
 
 def _inputs(scene, rng):
     has_motion = np.isfinite(scene.motion).all() and rng.random() >= MOTION_DROP
-    camera = CameraInput(pixels=scene.pixels, pixel_from_base=scene.pixel_from_base)
+    camera = CameraInput(pixels=scene.pixels, pixel_from_base=_miscalibrated(scene, rng))
     return Inputs(
         points=scene.points,
         intensity=None if rng.random() < INTENSITY_DROP else scene.intensity,
         cameras=(camera,) if scene.pixels.size else (),
         motion=tuple(float(v) for v in scene.motion) if has_motion else None,
     )
+
+
+def _miscalibrated(scene, rng):
+    """Return `pixel_from_base`, now and then a little wrong: about the sensor, as mounts slip."""
+    if not scene.pixels.size or rng.random() >= MISCALIBRATED:
+        return scene.pixel_from_base
+    axis = rng.standard_normal(3)
+    turn = rotation_about(axis, np.radians(rng.normal(0, SLIP_DEG)))
+    shift = SENSOR_M - turn @ SENSOR_M + rng.normal(0, SLIP_M, 3)
+    slip = np.eye(4)
+    slip[:3, :3], slip[:3, 3] = turn, shift
+    return scene.pixel_from_base @ slip
 
 
 def side_by_side(sweeps):

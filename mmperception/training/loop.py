@@ -50,6 +50,8 @@ def check_torch():
 class Trainer:
     """One run in one folder: `run(on_step)` trains to the end and writes `weights.safetensors`."""
 
+    batches_kind = SceneBatches
+
     def __init__(self, train, out, real, device='cpu'):
         check_torch()
         device = torch.device(device)
@@ -65,7 +67,7 @@ class Trainer:
             )
         network.trunk.to(memory_format=torch.channels_last)
         network.backbone.to(memory_format=torch.channels_last)
-        batches = SceneBatches(train, self.config, real, rank, size)
+        batches = self.batches_kind(train, self.config, real, rank, size)
         self.assemble(train, out, network, batches, device)
 
     def assemble(self, train, out, network, batches, device):
@@ -74,8 +76,11 @@ class Trainer:
         self.rank, self.num_processes = join_processes(self.device)
         self.network = network.to(self.device)
         self.average = {n: t.detach().clone() for n, t in self.network.state_dict().items()}
+        self.network.requires_grad_(False)
+        for part in self.trained_parts():
+            part.requires_grad_(True)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
+            [p for p in self.network.parameters() if p.requires_grad],
             train.learning_rate,
             weight_decay=train.weight_decay,
             fused=True,
@@ -85,6 +90,10 @@ class Trainer:
         # Of the steps alone, without the preparation of samples.
         self.step_s = 0.0
         self._begun_s = time.monotonic()
+
+    def trained_parts(self):
+        """Return the parts of the network that learn: all of it."""
+        return [self.network]
 
     def run(self, on_step):
         """
@@ -148,9 +157,7 @@ class Trainer:
         *earlier, batch = batch if isinstance(batch, list) else [batch]
         batch = with_only(batch, self.train.sensors).to(self.device)
         device_type, is_half = self.device.type, self.train.bfloat16
-        targets = type(targets)(
-            **{name: getattr(targets, name).to(self.device) for name in targets.__slots__}
-        )
+        targets = targets.to(self.device)
         with torch.autocast(device_type, torch.bfloat16, enabled=is_half):
             memory = None
             for sweep in earlier:
@@ -171,7 +178,7 @@ class Trainer:
         if self.num_processes == 1:
             self.elapsed_s = clock_s
             return
-        parameters = list(self.network.parameters())
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
         flat = torch.cat(
             [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
             # The clock is the first one's: all must agree on the rate, and on when to end.
@@ -249,11 +256,15 @@ class Trainer:
         """Write the averaged network, with what it was trained on."""
         network = PerceptionNetwork(self.config)
         network.load_state_dict({n: t.cpu() for n, t in self.average.items()})
-        settle_batch_norm(network, self.batches.real, self.batches.window(0))
+        self.settle(network)
         samples = self.step * self.train.batch_size * self.num_processes
         facts = {'samples': str(samples), 'train': json.dumps(asdict(self.train)), **metadata}
         facts |= {'step_s': f'{self.step_s:.0f}'}
         save_network(path, network, facts)
+
+    def settle(self, network):
+        """Take the statistics of the finished network's batch norms from real scenes."""
+        settle_batch_norm(network, self.batches.real, self.batches.window(0))
 
 
 def rate(progress):

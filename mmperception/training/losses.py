@@ -48,9 +48,21 @@ def total_loss(heads, targets, cell_m):
         parts['fused'] if is_same else heat_loss(heads.heat_lidar, targets.heat, targets.mask)
     )
     if heads.camera_heat.shape[1] and targets.camera_mask.any():
-        mask = targets.camera_mask[:, None].expand_as(targets.camera_heat)
-        parts['camera'] = heat_loss(heads.camera_heat[:, 0], targets.camera_heat, mask)
-        parts['camera_box'] = _camera_box_loss(heads.camera_box[:, 0], targets)
+        parts |= camera_losses(heads.camera_heat[:, 0], heads.camera_box[:, 0], targets)
+    return weighted_sum(parts)
+
+
+def camera_losses(heat, box, targets):
+    """Return the parts of the camera-only path from heat (B, C, h, w) and box (B, 10, h, w)."""
+    mask = targets.camera_mask[:, None].expand_as(targets.camera_heat)
+    return {
+        'camera': heat_loss(heat, targets.camera_heat, mask),
+        'camera_box': _camera_box_loss(box, targets),
+    }
+
+
+def weighted_sum(parts):
+    """Return the weighted sum of scalar tensors by name, and the parts as numbers."""
     loss = sum(WEIGHTS[name] * value for name, value in parts.items())
     return loss, {name: float(value.detach()) for name, value in parts.items()}
 

@@ -10,7 +10,12 @@ and outside of what labels leave open.
 from dataclasses import dataclass
 
 from mmperception.geometry import box_corners
-from mmperception.network.heads import BOX_CHANNELS, CAMERA_CHANNELS
+from mmperception.network.heads import (
+    BOX_CHANNELS,
+    CAMERA_CHANNELS,
+    FOCAL_PX,
+    vertical_focal_px,
+)
 from mmperception.training.scenes import IGNORED
 import numpy as np
 import torch
@@ -21,6 +26,9 @@ MIN_POINTS = 3
 HEAT_SIGMA_M = (0.55, 0.35, 0.4)
 # Height above ground at which cells are tested against the labelled view.
 VIEW_HEIGHT_M = 0.8
+# In the image: lower ones (pixels of the network's image), and such of which less than this share
+# is seen past nearer boxes, are neither hit nor background.
+MIN_IMAGE_HEIGHT, MIN_VISIBLE = 7, 0.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +48,10 @@ class Targets:
     camera_mask: torch.Tensor
     camera_where: torch.Tensor
     camera_box: torch.Tensor
+
+    def to(self, device):
+        """Return the same targets on another device."""
+        return Targets(**{name: getattr(self, name).to(device) for name in self.__slots__})
 
 
 def bev_targets(scene, grid, num_classes):
@@ -140,8 +152,8 @@ def camera_targets(scene, shape, num_classes):
     """
     Return heat (C, h, w), mask (h, w), cells (T, 2), values (T, 10) in the camera's feature map.
 
-    `shape` is (h, w) of the feature map, a quarter of the image. Objects that are not visible in
-    the image leave no trace; those that are ignored mask their place.
+    `shape` is (h, w) of the feature map, a quarter of the image. What is hidden, too small or
+    ignored masks what can be seen of it; objects that are not in the image leave no trace.
     """
     h, w = shape
     heat, mask = np.zeros((num_classes, h, w), np.float32), np.ones((h, w), bool)
@@ -149,34 +161,54 @@ def camera_targets(scene, shape, num_classes):
     rows, columns = np.mgrid[:h, :w]
     for x1, y1, x2, y2 in scene.ignore_2d / 4:
         mask &= ~((columns >= x1) & (columns <= x2) & (rows >= y1) & (rows <= y2))
-    for m, (x1, y1, x2, y2, depth) in _image_boxes(scene, 4 * h, 4 * w):
-        if scene.label[m] == IGNORED or scene.num_points[m] < MIN_POINTS:
-            top, bottom = int(y1 // 4), int(y2 // 4) + 1
-            left, right = int(x1 // 4), int(x2 // 4) + 1
-            mask[top:bottom, left:right] = False
-            continue
+    boxes = list(_image_boxes(scene, 4 * h, 4 * w))
+    owner = _owners(boxes, 4 * h, 4 * w)
+    for m, (x1, y1, x2, y2, depth) in boxes:
+        mine = owner[_pixels(y1, y2), _pixels(x1, x2)] == m
         center = scene.pixel_from_base @ np.append(scene.center[m], 1.0)
         u, v = (center[:2] / center[2] - 1.5) / 4
         column, row = int(round(u)), int(round(v))
-        if not (0 <= column < w and 0 <= row < h):
+        is_out = not (0 <= column < w and 0 <= row < h)
+        is_faint = y2 - y1 < MIN_IMAGE_HEIGHT or mine.mean() < MIN_VISIBLE
+        if scene.label[m] == IGNORED or scene.num_points[m] < MIN_POINTS or is_out or is_faint:
+            mask[owner[2::4, 2::4] == m] = False
             continue
         sigma = np.clip(np.array([x2 - x1, y2 - y1]) / 4 / 6, 0.5, 6.0)
         away = ((columns - u) / sigma[0]) ** 2 + ((rows - v) / sigma[1]) ** 2
         blob = np.exp(-away / 2).astype(np.float32)
         blob[row, column] = 1.0
         np.maximum(heat[scene.label[m]], blob, out=heat[scene.label[m]])
-        cells.append(np.array([[row, column]]))
-        turn = scene.yaw[m] - np.arctan2(scene.center[m, 1], scene.center[m, 0])
-        values.append(
-            np.array(
-                [
-                    [u - column, v - row, np.log((x2 - x1) / 4), np.log((y2 - y1) / 4)]
-                    + [np.log(depth), *np.log(scene.size[m]), np.sin(2 * turn), np.cos(2 * turn)]
-                ],
-                np.float32,
-            )
-        )
+        inside = np.zeros((h, w), bool)
+        inside[slice(int(y1) // 4, int(y2) // 4 + 1), slice(int(x1) // 4, int(x2) // 4 + 1)] = True
+        near = _neighbours(row, column, inside)
+        cells.append(near)
+        values.append(_camera_values(scene, m, near, (u, v), (x2 - x1, y2 - y1, depth)))
     return heat, mask, np.concatenate(cells), np.concatenate(values)
+
+
+def _owners(boxes, h, w):
+    """Return (h, w) int: the nearest box at each pixel, -1 for none; `boxes` far ones first."""
+    owner = np.full((h, w), -1, np.int64)
+    for m, (x1, y1, x2, y2, _) in boxes:
+        owner[_pixels(y1, y2), _pixels(x1, x2)] = m
+    return owner
+
+
+def _pixels(low, high):
+    return slice(round(low), round(high))
+
+
+def _camera_values(scene, m, cells, place, extent):
+    """Return (T, 10) of box m at cells around its `place` (u, v); `extent` w, h, depth."""
+    values = np.zeros((len(cells), CAMERA_CHANNELS), np.float32)
+    values[:, 0], values[:, 1] = place[0] - cells[:, 1], place[1] - cells[:, 0]
+    values[:, 2], values[:, 3] = np.log(extent[0] / 4), np.log(extent[1] / 4)
+    focal_px = vertical_focal_px(torch.from_numpy(scene.pixel_from_base)).item()
+    values[:, 4] = np.log(extent[2] * FOCAL_PX / focal_px)
+    values[:, 5:8] = np.log(scene.size[m])
+    turn = scene.yaw[m] - np.arctan2(scene.center[m, 1], scene.center[m, 0])
+    values[:, 8], values[:, 9] = np.sin(2 * turn), np.cos(2 * turn)
+    return values
 
 
 def _image_boxes(scene, h, w):
