@@ -103,6 +103,29 @@ def test_a_crop_without_points_is_empty_and_its_box_stays():
     assert look_again(BoxRefiner(3).eval(), batch, 0, boxes)['score'] == boxes['score']
 
 
+def test_the_second_look_begins_where_the_first_ended_and_weak_boxes_have_one(monkeypatch):
+    cloud = np.array([[20, 5, 1.0], [21, 5, 1.2], [19, 5, 0.8]] * 4, np.float32)
+    batch, refiner = batch_of(cloud), BoxRefiner(3).eval()
+    torch.nn.init.constant_(refiner.change.bias, 0.1)  # the same step for every box
+    torch.nn.init.constant_(refiner.quality.bias, -3.0)
+    both = [make_boxes([20, 5, 1], 0.0), make_boxes([19, 5, 1], 0.0)]
+    boxes = {name: np.concatenate([b[name] for b in both]) for name in both[0]}
+    boxes['label'] = np.array([0, 1])  # two things, or one would go
+    boxes['score'] = np.array([0.9, 0.06], np.float32)
+    once, quality = refine_boxes(refiner, batch, 0, boxes)
+    found = look_again(refiner, batch, 0, boxes)
+    twice, _ = refine_boxes(refiner, batch, 0, once, limit=1)
+    assert np.allclose(found['center'], twice['center']) and set(found) == set(boxes)
+    assert np.allclose(found['size'][1], once['size'][1])
+    assert found['score'][1] == pytest.approx(0.06**0.7 * quality[1] ** 0.3)
+
+
+def test_nothing_is_looked_at_twice_where_there_is_nothing():
+    boxes = {name: value[:0] for name, value in make_boxes([20, 5, 1], 0.0).items()}
+    found = look_again(BoxRefiner(3).eval(), batch_of(np.zeros((4, 3), np.float32)), 0, boxes)
+    assert set(found) == set(boxes) and not len(found['score'])
+
+
 def test_a_turned_scene_gives_the_same_answer():
     torch.manual_seed(0)
     refiner = BoxRefiner(3).eval()

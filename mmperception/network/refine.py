@@ -114,7 +114,7 @@ def changed_boxes(change, center, size, yaw):
 
 
 @torch.inference_mode()
-def refine_boxes(refiner, batch, b, boxes):
+def refine_boxes(refiner, batch, b, boxes, limit=MAX_BOXES):
     """
     Correct the decoded boxes of one sample.
 
@@ -128,6 +128,8 @@ def refine_boxes(refiner, batch, b, boxes):
         Sample.
     boxes : dict of ndarray
         As `decode.decode_boxes` gives them, best first.
+    limit : int
+        Look at so many of the best only, and never at more than `MAX_BOXES`.
 
     Returns
     -------
@@ -138,7 +140,8 @@ def refine_boxes(refiner, batch, b, boxes):
 
     """
     quality = np.full(len(boxes['score']), np.nan, np.float32)
-    best = {name: boxes[name][:MAX_BOXES] for name in ('center', 'size', 'yaw', 'label')}
+    limit = min(limit, MAX_BOXES)
+    best = {name: boxes[name][:limit] for name in ('center', 'size', 'yaw', 'label')}
     points, count = crop_points(batch, b, best['center'], best['size'], best['yaw'])
     refined = {name: boxes[name].copy() for name in ('center', 'size', 'yaw')}
     is_few = count <= FEW_POINTS
