@@ -96,6 +96,27 @@ def test_what_a_nearer_thing_hides_is_neither_hit_nor_background_in_the_image():
     assert mask[tuple(np.argwhere(heat[0] == 1)[0])]
 
 
+def test_the_camera_is_told_what_its_image_shows_however_the_scene_is_turned():
+    scene = make_scene()
+    _, _, cells, values = camera_targets(scene, (24, 160), 3)
+    for seed in range(6):
+        turned = turn_scene(scene, draw_turn(np.random.default_rng(seed), seed % 4))
+        _, _, others, again = camera_targets(turned, (24, 160), 3)
+        assert (others == cells).all() and again == pytest.approx(values, abs=2e-2)
+
+
+def test_a_mirrored_picture_shows_things_turned_the_other_way():
+    scene = make_scene()
+    _, _, _, values = camera_targets(scene, (24, 160), 3)
+    mirror = np.array([[-1.0, 0, 639], [0, 1, 0], [0, 0, 1]])
+    mirrored = replace(scene, pixel_from_base=mirror @ scene.pixel_from_base)
+    _, _, _, other = camera_targets(mirrored, (24, 160), 3)
+    of_car, of_other = values[values[:, 5] > 1], other[other[:, 5] > 1]
+    assert of_other[0, 8] == pytest.approx(-of_car[0, 8]) and abs(of_car[0, 8]) > 0.3
+    assert of_other[0, 9] == pytest.approx(of_car[0, 9])
+    assert of_other[0, 2:8] == pytest.approx(of_car[0, 2:8], abs=1e-3)
+
+
 def test_a_box_from_the_image_is_as_high_as_the_image_says():
     scene = make_scene()
     _, _, cells, values = camera_targets(scene, (24, 160), 3)

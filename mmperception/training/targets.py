@@ -199,16 +199,29 @@ def _pixels(low, high):
 
 
 def _camera_values(scene, m, cells, place, extent):
-    """Return (T, 10) of box m at cells around its `place` (u, v); `extent` w, h, depth."""
+    """
+    Return (T, 10) of box m at cells around its `place` (u, v); `extent` w, h, depth.
+
+    What the image shows is told, whatever the scene was turned to: its size before it was scaled,
+    and the angle of view as mirrored as the image is beside the scene.
+    """
+    scale, is_mirrored = _image_beside_scene(scene.pixel_from_base)
     values = np.zeros((len(cells), CAMERA_CHANNELS), np.float32)
     values[:, 0], values[:, 1] = place[0] - cells[:, 1], place[1] - cells[:, 0]
     values[:, 2], values[:, 3] = np.log(extent[0] / 4), np.log(extent[1] / 4)
     focal_px = vertical_focal_px(torch.from_numpy(scene.pixel_from_base)).item()
     values[:, 4] = np.log(extent[2] * FOCAL_PX / focal_px)
-    values[:, 5:8] = np.log(scene.size[m])
+    values[:, 5:8] = np.log(scene.size[m] / scale)
     turn = scene.yaw[m] - np.arctan2(scene.center[m, 1], scene.center[m, 0])
+    turn = -turn if is_mirrored else turn
     values[:, 8], values[:, 9] = np.sin(2 * turn), np.cos(2 * turn)
     return values
+
+
+def _image_beside_scene(pixel_from_base):
+    """Return the scene's scale beside the image, and whether one of both is mirrored."""
+    linear = pixel_from_base[:, :3]
+    return 1 / np.linalg.norm(linear[2]), np.linalg.det(linear) < 0
 
 
 def _image_boxes(scene, h, w):
