@@ -127,9 +127,34 @@ def test_an_exported_file_names_the_data_of_both_stages_and_no_folder(tmp_path, 
     facts = {'train': json.dumps(first), 'refine': json.dumps(second)}
     checkpoint.save_network(tmp_path / 'run.safetensors', network, facts)
     out = tmp_path / 'release.safetensors'
-    arguments = argparse.Namespace(weights=tmp_path / 'run.safetensors', out=out, force=False)
+    arguments = argparse.Namespace(
+        weights=tmp_path / 'run.safetensors', out=out, second=None, force=False
+    )
     assert export.run(arguments) == 0
     _, metadata = checkpoint.load_network(out)
     assert metadata['licence'] == licence
     assert ('0009' in metadata['data']) == bool(drives) and '0052' not in metadata['data']
     assert 'simulated scenes' in metadata['data'] and 'folder/of' not in ''.join(metadata.values())
+
+
+def test_an_exported_file_may_take_its_second_stage_from_another(tmp_path):
+    paths = [tmp_path / name for name in ('first.safetensors', 'second.safetensors')]
+    torch.manual_seed(0)
+    networks = [PerceptionNetwork(NetworkConfig(refine=is_second)) for is_second in (False, True)]
+    facts = [{'train': '{"seed": 1}'}, {'train': '{"seed": 2}', 'refine': '{"seed": 3}'}]
+    for path, network, fact in zip(paths, networks, facts, strict=True):
+        checkpoint.save_network(path, network, fact)
+    arguments = argparse.Namespace(
+        weights=paths[0], out=tmp_path / 'release.safetensors', second=paths[1], force=False
+    )
+    assert export.run(arguments) == 0
+    joined, metadata = checkpoint.load_network(arguments.out)
+    for name, value in joined.state_dict().items():
+        source = networks[1] if name.startswith('refiner.') else networks[0]
+        assert torch.equal(value, source.state_dict()[name]), name
+    assert json.loads(metadata['train'])['seed'] == 1
+    assert json.loads(metadata['refine'])['seed'] == 3
+    arguments.second = paths[0]
+    arguments.force = True
+    with pytest.raises(ValueError, match='no second stage'):
+        export.run(arguments)

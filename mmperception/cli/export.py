@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`mmperception export WEIGHTS OUT`: make a release file from a trained one, with its facts."""
 
+from dataclasses import replace
 import hashlib
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from mmperception import checkpoint
 from mmperception.datatypes import CLASSES
 from mmperception.evaluation.report import source_commit
+from mmperception.network.model import PerceptionNetwork
 from mmperception.sign_classes import SIGN_CLASSES
 from mmperception.sign_weights import load_sign_network
 
@@ -18,6 +20,9 @@ def add_arguments(parser):
     """Declare the verb's arguments."""
     parser.add_argument('weights', type=Path, help='weights.safetensors of a run')
     parser.add_argument('out', type=Path, help='file to write')
+    parser.add_argument(
+        '--second', type=Path, help='weights whose second stage is taken instead of its own'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite an existing file')
 
 
@@ -30,10 +35,24 @@ def run(args):
         facts = _sign_facts(metadata)
     else:
         network, metadata = checkpoint.load_network(args.weights)
+        if args.second:
+            network, metadata = _with_second_stage(network, metadata, args.second)
         facts = _facts(metadata)
     checkpoint.save_network(args.out, network, {**metadata, **facts})
     print(f'{args.out.resolve()}: SHA-256 {hashlib.sha256(args.out.read_bytes()).hexdigest()}')
     return 0
+
+
+def _with_second_stage(first, metadata, path):
+    """Return the network and facts of a first stage with the second stage of another file."""
+    other, facts = checkpoint.load_network(path)
+    if other.refiner is None:
+        raise ValueError(f'--second: {path} has no second stage')
+    network = PerceptionNetwork(replace(first.config, refine=True))
+    parts = {n: v for n, v in first.state_dict().items() if not n.startswith('refiner.')}
+    second = {n: v for n, v in other.state_dict().items() if n.startswith('refiner.')}
+    network.load_state_dict(parts | second)
+    return network, metadata | {n: v for n, v in facts.items() if n.startswith('refine')}
 
 
 def _is_of_signs(path):
