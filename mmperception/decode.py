@@ -11,7 +11,7 @@ from itertools import product
 
 from mmperception.datatypes import Detections
 from mmperception.network.heads import FOCAL_PX, vertical_focal_px
-from mmperception.network.peaks import find_peaks, MAX_PEAKS
+from mmperception.network.peaks import find_peaks, strongest_peaks
 from mmperception.network.refine import refine_boxes
 import numpy as np
 import torch
@@ -55,7 +55,8 @@ def decode_boxes(heads, batch, max_detections=100):
     boxes = []
     for b in range(batch.num_samples):
         if batch.lidar_mask[b]:
-            found = _decode_bev(heads.heat_fused[b], heads.box[b], batch.grid.coarser(2))
+            peaks = heads.peaks[b] if heads.peaks else strongest_peaks(heads.heat_fused[b])
+            found = _decode_bev(peaks, heads.box[b], batch.grid.coarser(2))
         else:
             found = _decode_cameras(heads, batch, b)
         boxes.append(_suppress(found, max_detections))
@@ -126,8 +127,8 @@ def heading(double_sine, double_cosine, direction):
     return torch.where(direction > 0, half_turn, half_turn + torch.pi)
 
 
-def _decode_bev(heat, box, grid):
-    heat, label, row, column = find_peaks(torch.sigmoid(heat.float()), MAX_PEAKS)
+def _decode_bev(peaks, box, grid):
+    heat, label, row, column = peaks
     values = box.float()[:, row, column]  # (10, n)
     x = grid.x_min_m + (column + 0.5 + values[0]) * grid.cell_m
     y = grid.y_min_m + (row + 0.5 + values[1]) * grid.cell_m

@@ -22,6 +22,7 @@ from mmperception.decode import decode_boxes, detections_from_boxes, look_again
 from mmperception.devices import choose_device, choose_precision
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import fold_batch_norm, PerceptionNetwork
+from mmperception.network.swift import SwiftNetwork
 from mmperception.sign_stage import SignStage
 from mmperception.sign_tracking import Signs
 from mmperception.sign_weights import load_sign_reader
@@ -57,9 +58,12 @@ class Perceiver:
         self.weights_name = weights_name
         self.device = choose_device(config.device)
         self.network = fold_batch_norm(network).to(self.device)
+        self.is_half = choose_precision(config.precision, self.device)
+        self.swift = None
+        if self.device.type == 'cpu' and not network.fusion.has_memory:
+            self.swift = SwiftNetwork(self.network, self.is_half)
         # Points are cut out on the CPU, and a few dozen crops are done before a copy would be.
         self.refiner = network.refiner
-        self.is_half = choose_precision(config.precision, self.device)
         # Only networks that remember sweeps put something in.
         self.past = SweepMemory()
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
@@ -122,11 +126,7 @@ class Perceiver:
                 inputs = replace(inputs, previous_from_base=past.previous_from_base(frame))
             batch = make_batch([inputs], network.grid, network)
         with _timed(timings_ms, 'network'), torch.inference_mode():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
-                state = None if past is None else past.state
-                heads = self.network(batch.to(self.device), memory=state)
-            if self.device.type == 'cuda':
-                torch.cuda.synchronize(self.device)
+            heads = self._heads(batch, None if past is None else past.state)
             if past is not None:
                 past.keep(heads.memory, frame)
         with _timed(timings_ms, 'decode'), one_thread(), torch.inference_mode():
@@ -135,6 +135,15 @@ class Perceiver:
             with _timed(timings_ms, 'refine'), one_thread():
                 boxes = look_again(self.refiner, batch, 0, boxes)
         return detections_from_boxes(boxes, frame.stamp_ns, self.config.base_frame)
+
+    def _heads(self, batch, memory):
+        if self.swift is not None:
+            return self.swift(batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
+            heads = self.network(batch.to(self.device), memory=memory)
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        return heads
 
     def reset(self):
         """Forget everything about the past: time has jumped."""

@@ -37,7 +37,8 @@ class Heads:
     grid, zero but at peaks (in training: rows (T, 10) of the cells asked for); `camera_heat`
     (B, K, classes, h, w) and `camera_box` (B, K, 10, h, w) at a quarter of the network's image.
     `memory` (B, C, Y, X) is what the next sweep remembers, None for kinds without memory; `pairs`
-    two (n, C) of LiDAR and camera features at the same pillars, when they were asked for.
+    two (n, C) of LiDAR and camera features at the same pillars, when they were asked for. `peaks`
+    is what `find_peaks` gave for the fused heat of each sample, where it is known already.
     """
 
     heat_lidar: torch.Tensor
@@ -47,6 +48,7 @@ class Heads:
     camera_box: torch.Tensor
     memory: torch.Tensor | None = None
     pairs: tuple[torch.Tensor, torch.Tensor] | None = None
+    peaks: list[tuple] | None = None
 
 
 def _output(channels_in, channels_out):
@@ -86,14 +88,13 @@ class BoxHead(nn.Module):
 def _patches(maps, b, row, column):
     """Return (T, 9 C): the 3x3 cells around each place, zero beyond the rim."""
     rows = maps.permute(0, 2, 3, 1)  # (B, Y, X, C)
-    _, Y, X, _ = rows.shape
+    _, Y, X, C = rows.shape
     step = torch.arange(-1, 2, device=row.device)
     around_row = (row[:, None] + step)[:, :, None].expand(-1, 3, 3)
     around_column = (column[:, None] + step)[:, None, :].expand(-1, 3, 3)
     is_inside = (around_row >= 0) & (around_row < Y) & (around_column >= 0) & (around_column < X)
-    found = rows[
-        b[:, None, None], around_row.clamp(0, Y - 1), around_column.clamp(0, X - 1)
-    ]  # (T, 3, 3, C)
+    flat = (b[:, None, None] * Y + around_row.clamp(0, Y - 1)) * X + around_column.clamp(0, X - 1)
+    found = rows.reshape(-1, C).index_select(0, flat.flatten()).view(*flat.shape, C)
     return (found * is_inside[..., None]).flatten(1)
 
 
@@ -133,12 +134,15 @@ class BevHead(nn.Module):
             fused = heat + residual * has_evidence[:, None, None, None]
         if cells is not None:
             return heat, fused, self.box(fine, middle, cells)
-        cells = peak_cells(fused)
-        B, _, Y, X = heat.shape
+        return heat, fused, self.boxes_at(fine, middle, peak_cells(fused))
+
+    def boxes_at(self, fine, middle, cells):
+        """Return the box map (B, 10, Y, X) float32, zero but at `cells` (T, 3)."""
+        B, _, Y, X = fine.shape
         b, row, column = cells.unbind(1)
-        box = torch.zeros(B, Y, X, BOX_CHANNELS, device=heat.device)
+        box = torch.zeros(B, Y, X, BOX_CHANNELS, device=fine.device)
         box = box.index_put((b, row, column), self._boxes(fine, middle, cells))
-        return heat, fused, box.permute(0, 3, 1, 2)
+        return box.permute(0, 3, 1, 2)
 
     def _boxes(self, fine, middle, cells):
         """

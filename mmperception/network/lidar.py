@@ -8,7 +8,7 @@ occupied pillars only: a 2x2 kernel needs no neighbours, so each pillar adds its
 """
 
 from mmperception.network.blocks import conv_block, upsample
-from mmperception.tensors import NUM_POINT_FEATURES
+from mmperception.pillars import NUM_POINT_FEATURES
 import torch
 from torch import nn
 import torch.nn.functional as F

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 # The decoder looks at the strongest peaks only; the box head answers at these.
 MAX_PEAKS = 300
+# Below this probability there is nothing.
+MIN_HEAT = 1e-3
 
 
 def find_peaks(heat, limit):
@@ -22,12 +24,11 @@ def find_peaks(heat, limit):
     score, label, row, column : (n,) tensors, best first, n <= limit
 
     """
-    is_peak = _largest_around(heat) == heat
-    score = (heat * is_peak).flatten()
-    score, index = torch.topk(score, min(limit, score.numel()))
-    kept = score > 1e-3
-    score, index = score[kept], index[kept]
-    C, Y, X = heat.shape
+    is_peak = (heat >= _largest_around(heat)) & (heat > MIN_HEAT)
+    index = torch.nonzero(is_peak.flatten())[:, 0]  # the few, before they are put in order
+    score, best = torch.topk(heat.flatten()[index], min(limit, len(index)))
+    index = index[best]
+    _, Y, X = heat.shape
     return score, index // (Y * X), index // X % Y, index % X
 
 
@@ -40,8 +41,17 @@ def _largest_around(heat):
 
 def peak_cells(heat_logits):
     """Return (T, 3) int64 sample, row, column: the peaks of each sample of (B, C, Y, X)."""
+    return cells_of([strongest_peaks(logits) for logits in heat_logits])
+
+
+def strongest_peaks(heat_logits):
+    """Return what `find_peaks` gives for logits (C, Y, X): what is decoded, and where."""
+    return find_peaks(torch.sigmoid(heat_logits.float()), MAX_PEAKS)
+
+
+def cells_of(peaks):
+    """Return (T, 3) int64 sample, row, column of the peaks of each sample."""
     cells = []
-    for b, logits in enumerate(heat_logits):
-        _, _, row, column = find_peaks(torch.sigmoid(logits.float()), MAX_PEAKS)
+    for b, (_, _, row, column) in enumerate(peaks):
         cells.append(torch.stack((torch.full_like(row, b), row, column), dim=1))
     return torch.cat(cells)

@@ -9,14 +9,13 @@ carry their distances to the faces of the box, so that its size is seen as well 
 R-CNN, CVPR 2021). It costs nothing on empty ground and trains on crops, thousands a second.
 """
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
 MAX_POINTS = 256
-# Half of all boxes have no more points than this: those go through the layers without repetition.
-FEW_POINTS = 64
+# Boxes go through the layers with others of about their number of points: few are repeated.
+CROP_POINTS = (16, 64, 128, MAX_POINTS)
 # How far around the proposed box points are looked at: along and across, and up and down.
 MARGIN_M, MARGIN_Z_M = 0.8, 0.5
 # Boxes with fewer points are left as they are: there is nothing to be seen.
@@ -144,9 +143,12 @@ def refine_boxes(refiner, batch, b, boxes, limit=MAX_BOXES):
     best = {name: boxes[name][:limit] for name in ('center', 'size', 'yaw', 'label')}
     points, count = crop_points(batch, b, best['center'], best['size'], best['yaw'])
     refined = {name: boxes[name].copy() for name in ('center', 'size', 'yaw')}
-    is_few = count <= FEW_POINTS
-    for rows, number in ((is_few, FEW_POINTS), (~is_few, MAX_POINTS)):
-        rows = np.flatnonzero(rows & (count >= MIN_POINTS))
+    fewest = MIN_POINTS
+    for number in CROP_POINTS:
+        rows = np.flatnonzero((count >= fewest) & ((count <= number) | (number == MAX_POINTS)))
+        fewest = number + 1
+        if not len(rows):
+            continue
         inputs = [torch.from_numpy(value[rows]) for value in best.values()]
         counts = torch.from_numpy(count[rows].astype(np.float32))
         change, logit = refiner(torch.from_numpy(points[rows, :number]), counts, *inputs)
@@ -168,24 +170,23 @@ def crop_points(batch, b, center, size, yaw):
         Points that there are.
 
     """
-    M = len(center)
-    points, count = np.zeros((M, MAX_POINTS, 3), np.float32), np.zeros(M, np.int64)
-    near, lot = _points_near(batch, b, center, size, yaw)
-    # In order of x each box has to look at a slice only.
-    order = np.argsort(near[:, 0])
-    near, lot = near[order], lot[order]
+    point, owner = _points_around(batch, b, center, size, yaw)
     half = size / 2 + np.float32((MARGIN_M, MARGIN_M, MARGIN_Z_M))
-    reach = np.hypot(half[:, 0], half[:, 1])
-    begin = np.searchsorted(near[:, 0], center[:, 0] - reach)
-    end = np.searchsorted(near[:, 0], center[:, 0] + reach)
-    for m in range(M):
-        beside = np.abs(near[slice(begin[m], end[m]), 1] - center[m, 1]) < reach[m]
-        around = begin[m] + np.flatnonzero(beside)
-        x, y, z = np.abs(local := in_box_axes(near[around], center[m], yaw[m])).T
-        inside = np.flatnonzero((x < half[m, 0]) & (y < half[m, 1]) & (z < half[m, 2]))
-        count[m] = len(inside)
-        if len(inside):
-            points[m] = local[inside[chosen(lot[around][inside], MAX_POINTS)]]
+    local = _in_axes_of_owners(batch, point, owner, center, yaw)
+    is_inside = np.ones(len(owner), bool)
+    for axis in range(3):
+        is_inside &= np.abs(local[axis]) < np.take(half[:, axis], owner)
+    inside = np.flatnonzero(is_inside)
+    point, owner, local = point[inside], owner[inside], local[:, inside].T
+    lot = lots(len(batch.point_index))[batch.point_index.numpy()[point]]
+    count = np.bincount(owner, minlength=len(center))
+    begin = np.cumsum(count) - count
+    # Of few points some come again; rows of boxes without any are zeroed at the end.
+    taken = begin[:, None] + np.arange(MAX_POINTS) % np.maximum(count, 1)[:, None]
+    for m in np.flatnonzero(count > MAX_POINTS):
+        taken[m] = begin[m] + chosen(lot[slice(begin[m], begin[m] + count[m])], MAX_POINTS)
+    points = np.zeros((len(center), MAX_POINTS, 3), np.float32)
+    points[count > 0] = local[taken[count > 0]]
     return points, count
 
 
@@ -214,25 +215,70 @@ def chosen(lot, wanted):
     return np.argpartition(lot, wanted)[:wanted]
 
 
-def _points_near(batch, b, center, size, yaw):
-    """Return (N, 3) float32 points in the pillars that the grown boxes touch, and their lots."""
+def _in_axes_of_owners(batch, point, owner, center, yaw):
+    """Return points (3, K) in the axes of the box that owns each."""
+    described = np.take(batch.point_features.numpy(), point, axis=0)
+    pillar = np.take(batch.point_pillar.numpy(), point)
+    mean = batch.pillar_mean.numpy()
+    x, y, z = (
+        described[:, 3 + axis] + np.take(mean[:, axis], pillar) - np.take(center[:, axis], owner)
+        for axis in range(3)
+    )
+    cos, sin = np.take(np.cos(yaw), owner), np.take(np.sin(yaw), owner)
+    return np.stack((x * cos + y * sin, y * cos - x * sin, z))
+
+
+def _points_around(batch, b, center, size, yaw):
+    """
+    Return the points (K,) in the pillars that each grown box touches, and the box (K,) of each.
+
+    Pillars are sorted by row and column, and points by pillar: what a box touches in one row of
+    the grid is one run of points.
+    """
     grid = batch.grid
-    outlines = np.zeros((grid.num_y, grid.num_x), np.uint8)
-    corner = np.array([[1, 1], [1, -1], [-1, -1], [-1, 1]]) / 2
-    for m in range(len(center)):
-        cos, sin = np.cos(yaw[m]), np.sin(yaw[m])
-        along = corner * (size[m, :2] + 2 * (MARGIN_M + grid.cell_m))
-        xy = center[m, :2] + along @ np.array([[cos, sin], [-sin, cos]])
-        cell = (xy - (grid.x_min_m, grid.y_min_m)) / grid.cell_m
-        cv2.fillConvexPoly(outlines, np.floor(cell).astype(np.int32), 1)
-    # Pillars are ordered by sample, so those of one sample are a run.
-    per_sample = grid.num_y * grid.num_x
-    begin, end = torch.searchsorted(
-        batch.pillar_cell, torch.tensor([b * per_sample, (b + 1) * per_sample])
-    ).tolist()
-    is_near = torch.zeros(len(batch.pillar_cell), dtype=torch.bool)
-    cells = batch.pillar_cell[begin:end] - b * per_sample
-    is_near[begin:end] = torch.from_numpy(outlines).flatten()[cells] > 0
-    row = torch.nonzero(is_near[batch.point_pillar])[:, 0]
-    points = batch.point_features[row, 3:6] + batch.pillar_mean[batch.point_pillar[row]]
-    return points.numpy(), lots(len(batch.point_pillar))[row.numpy()]
+    half = size[:, :2] / 2 + np.float32(MARGIN_M)
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    reach = np.abs(sin) * half[:, 0] + np.abs(cos) * half[:, 1]
+    low, high = _cells(
+        center[:, 1] - reach, center[:, 1] + reach, (grid.y_min_m, grid.cell_m, grid.num_y)
+    )
+    row, box = _runs(low, high)
+    # From the middle of the box to both edges of the row.
+    below = grid.y_min_m + row * grid.cell_m - center[box, 1]
+    edges = _span(half[box].T, cos[box], sin[box], below, below + grid.cell_m)
+    left, right = _cells(
+        center[box, 0] + edges[0], center[box, 0] + edges[1],
+        (grid.x_min_m, grid.cell_m, grid.num_x),
+    )  # fmt: skip
+    first = (b * grid.num_y + row) * grid.num_x
+    pillar_cell, point_pillar = batch.pillar_cell.numpy(), batch.point_pillar.numpy()
+    begin = np.searchsorted(pillar_cell, first + left)
+    end = np.searchsorted(pillar_cell, first + right)
+    point, run = _runs(np.searchsorted(point_pillar, begin), np.searchsorted(point_pillar, end))
+    return point, box[run]
+
+
+def _span(half, cos, sin, below, above):
+    """Return least and greatest x of turned boxes (half length and width) between two y."""
+    spans = []
+    for extent, c, s in ((half[0], cos, sin), (half[1], -sin, cos)):
+        # abs(c x + s y) <= extent, for the y of the band that leaves the most room.
+        c = np.where(np.abs(c) < 1e-6, 1e-6, c)
+        ends = np.stack([(sign * extent - s * y) / c for sign in (-1, 1) for y in (below, above)])
+        spans.append((ends.min(0), ends.max(0)))
+    return np.maximum(spans[0][0], spans[1][0]), np.minimum(spans[0][1], spans[1][1])
+
+
+def _cells(low, high, axis):
+    """Return the first cell and the one after the last of intervals, inside the grid."""
+    low_m, cell_m, number = axis
+    begin = np.clip(np.floor((low - low_m) / cell_m), 0, number).astype(np.int64)
+    end = np.clip(np.ceil((high - low_m) / cell_m), 0, number).astype(np.int64)
+    return begin, np.maximum(begin, end)
+
+
+def _runs(begin, end):
+    """Return the numbers of all runs begin..end - 1, one after another, and the run of each."""
+    length = end - begin
+    run = np.repeat(np.arange(len(length)), length)
+    return np.arange(len(run)) - (np.cumsum(length) - length - begin)[run], run

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One frame through the network on a CPU: the answers of model.py in half the time.
+
+Same weights, same sums, other order: convolution and ReLU in one pass, layers of bfloat16 held in
+bfloat16, empty places filled instead of computed (swift_lidar.py, swift_fusion.py), and nothing
+that the decoder would not read. Training, several samples at once, GPUs, memories and whoever
+looks inside use model.py; `test_swift.py` holds both together.
+"""
+
+from mmperception.network.heads import CAMERA_CHANNELS, Heads
+from mmperception.network.peaks import cells_of, strongest_peaks
+from mmperception.network.swift_conv import chain, Grow, SwiftConv
+from mmperception.network.swift_fusion import make_reader, SparseJoin
+from mmperception.network.swift_lidar import Occupancy, SwiftEncoder, SwiftStem
+import torch
+from torch import nn
+
+# Logit of the camera heat where it is not computed: nothing is there.
+NO_HEAT = -100.0
+
+
+class SwiftNetwork:
+    """
+    Calls like `PerceptionNetwork`, for batches of one sample on the CPU.
+
+    `network` comes from `model.fold_batch_norm` and has no memory; with `is_half` convolutions
+    are computed in bfloat16, all else in float32.
+    """
+
+    def __init__(self, network, is_half=False):
+        if network.fusion.has_memory:
+            raise ValueError('fusion: kinds with a memory have no swift network')
+        self.network = network
+        self.dtype = torch.bfloat16 if is_half else torch.float32
+        self.encoder = SwiftEncoder(network.pillars)
+        self.stem = SwiftStem(network.stem, self.dtype)
+        self.reader = make_reader(network.fusion)
+        self.trunk = _Trunk(network.trunk, self.dtype)
+        self.backbone = _Backbone(network.backbone, self.dtype)
+        self.head = _BevHead(network.bev_head, self.dtype)
+        self.camera_heat = chain(network.camera_head.heat, self.dtype)
+        self.camera_box = chain(network.camera_head.box, self.dtype)
+
+    @torch.inference_mode()
+    def __call__(self, batch):
+        """
+        Return the `Heads` of a batch of one.
+
+        The camera heads are computed only where the LiDAR is missing: the decoder reads them
+        nowhere else.
+        """
+        if batch.num_samples != 1:
+            raise ValueError(f'expected a batch of 1, got {batch.num_samples}')
+        features, camera_heat, camera_box = self._cameras(batch)
+        pillars = self.encoder(batch)
+        occupancy = Occupancy(batch.pillar_cell, batch.grid)
+        fine, middle = self.backbone(self.stem(pillars, occupancy))
+        evidence = None
+        if batch.image_mask.any():
+            motion = self.network.motion(batch.motion)
+            evidence = self.reader(pillars, batch, features, motion, occupancy)
+        found = self.head(fine, middle, evidence)
+        return Heads(**found, camera_heat=camera_heat, camera_box=camera_box)
+
+    def _cameras(self, batch):
+        """Return the feature maps (1, K, C, h, w) float32, and what the camera heads say."""
+        _, K, _, h, w = batch.images.shape
+        h, w = h // self.network.trunk.stride, w // self.network.trunk.stride
+        config = self.network.config
+        features = torch.zeros(1, K, config.feature_channels, h, w)
+        heat = torch.full((1, K, len(config.classes), h, w), NO_HEAT)
+        box = torch.zeros(1, K, CAMERA_CHANNELS, h, w)
+        seen = torch.nonzero(batch.image_mask[0])[:, 0]
+        if len(seen):
+            found = self.trunk(batch.images[0, seen])
+            features[0, seen] = found.float()
+            if not batch.lidar_mask[0]:
+                heat[0, seen] = _run(self.camera_heat, found).float()
+                box[0, seen] = _run(self.camera_box, found).float()
+        return features, heat, box
+
+
+def _run(layers, features):
+    for layer in layers:
+        features = layer(features)
+    return features
+
+
+class _Trunk:
+    def __init__(self, trunk, dtype):
+        parts = ('stem', 'quarter', 'eighth', 'sixteenth', 'merge_eighth', 'merge_quarter')
+        self.layers = {name: chain(getattr(trunk, name), dtype) for name in parts}
+        self.grow_to_eighth, self.grow_to_quarter = Grow(), Grow()
+        self.from_sixteenth = SwiftConv(trunk.from_sixteenth, dtype)
+        self.from_eighth = SwiftConv(trunk.from_eighth, dtype)
+
+    def __call__(self, images):
+        layers = self.layers
+        quarter = _run(layers['quarter'], _run(layers['stem'], images))
+        eighth = _run(layers['eighth'], quarter)
+        sixteenth = _run(layers['sixteenth'], eighth)
+        eighth = self.grow_to_eighth(self.from_sixteenth(sixteenth), eighth)
+        eighth = _run(layers['merge_eighth'], eighth)
+        quarter = self.grow_to_quarter(self.from_eighth(eighth), quarter)
+        return _run(layers['merge_quarter'], quarter)
+
+
+class _Backbone:
+    def __init__(self, backbone, dtype):
+        parts = ('scale2', 'scale3', 'merge2', 'merge1')
+        self.layers = {name: chain(getattr(backbone, name), dtype) for name in parts}
+        self.grow2, self.grow1 = Grow(), Grow()
+        self.lateral2 = SwiftConv(backbone.lateral2, dtype)
+        self.lateral3 = SwiftConv(backbone.lateral3, dtype)
+
+    def __call__(self, bev):
+        second = _run(self.layers['scale2'], bev)
+        third = _run(self.layers['scale3'], second)
+        second = _run(self.layers['merge2'], self.grow2(self.lateral3(third), second))
+        return _run(self.layers['merge1'], self.grow1(self.lateral2(second), bev)), second
+
+
+class _BevHead:
+    def __init__(self, head, dtype):
+        self.head = head
+        self.heat = chain(head.heat, dtype)
+        self.join = SparseJoin(head.join[0], dtype)
+        self.joined = chain(head.join[1], dtype)
+        self.residual = SwiftConv(head.residual, dtype)
+
+    def __call__(self, fine, middle, evidence):
+        heat = fused = _run(self.heat, fine).float().contiguous()
+        if evidence is not None:
+            joined = _run(self.joined, self.join(fine, evidence))
+            residual = self.residual(joined).float().contiguous()
+            fused = nn.functional.interpolate(residual, scale_factor=2, mode='bilinear')
+            fused += heat
+        peaks = [strongest_peaks(fused[0])]
+        box = self.head.boxes_at(fine, middle, cells_of(peaks))
+        return {'heat_lidar': heat, 'heat_fused': fused, 'box': box, 'peaks': peaks}
