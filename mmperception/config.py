@@ -41,7 +41,9 @@ class Config:
     map_frame: str = option('map', '', 'Global frame (REP 105); nothing is given in it yet.')
     mode: str = option('live', '', 'live: newest first; replay: every sweep.', ('live', 'replay'))
     device: str = option('auto', '', 'auto, cpu or cuda:N.')
-    threads: int = option(0, 'threads', 'CPU threads of the network; 0: all cores but one.')
+    threads: int = option(
+        0, 'threads', 'CPU threads of the network; 0: all cores but one, of two both.'
+    )
     precision: str = option(
         'float32', '', "Of the network's layers; auto: bfloat16 on a CPU that computes in it.",
         ('float32', 'bfloat16', 'auto'))  # fmt: skip

@@ -56,7 +56,9 @@ def make_pillars(points, intensity, grid, z_range_m):
     points : (N, 3) float32
         In the frame of the grid; those outside of it or of the heights are left out.
     intensity : (N,) float32 or None
+        None where the sensor gives none.
     grid : BevGrid
+        Cells of the pillars.
     z_range_m : (float, float)
         Lowest and highest, exclusive.
 

@@ -6,10 +6,14 @@ The pipeline: what happens to one frame, in reading order. Start here.
           -> boxes corrected from their points (network/refine.py) -> tracks (tracking.py)
           -> signs (sign_stage.py): networks, ranges and tracks of their own
 
+On a CPU with two threads or more the images' part of the network runs beside the making of the
+pillars, in the time of `prepare`.
+
 The path cost has a pipeline of its own (cost.py), on purpose: geometry keeps a robot safe also
 when nothing was learned, so it never waits for this one. Message handling is in ros/.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 import logging
@@ -27,7 +31,7 @@ from mmperception.sign_stage import SignStage
 from mmperception.sign_tracking import Signs
 from mmperception.sign_weights import load_sign_reader
 from mmperception.sweep_memory import SweepMemory
-from mmperception.tensors import inputs_from_frame, make_batch
+from mmperception.tensors import images_from_frame, inputs_from_frame, make_batch
 from mmperception.tracking import Tracker
 import numpy as np
 import torch
@@ -68,8 +72,10 @@ class Perceiver:
         self.past = SweepMemory()
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
         self.signs = None if sign_reader is None else SignStage(sign_reader, config)
-        # Each layer waits for its slowest thread: one core is left to drivers and other nodes.
-        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) - 1))
+        number = config.threads or default_threads(len(os.sched_getaffinity(0)))
+        # While this thread sorts points a second one looks at the images.
+        self.second = second_thread() if self.swift is not None and number > 1 else None
+        torch.set_num_threads(number)
 
     def perceive(self, frame):
         """
@@ -119,26 +125,39 @@ class Perceiver:
 
         """
         timings_ms = {} if timings_ms is None else timings_ms
-        network = self.network.config
         with _timed(timings_ms, 'prepare'), one_thread():
-            inputs = inputs_from_frame(frame, network)
-            if past is not None:
-                inputs = replace(inputs, previous_from_base=past.previous_from_base(frame))
-            batch = make_batch([inputs], network.grid, network)
+            batch, seen = self._prepare(frame, past)
         with _timed(timings_ms, 'network'), torch.inference_mode():
-            heads = self._heads(batch, None if past is None else past.state)
+            heads = self._heads(batch, seen, None if past is None else past.state)
             if past is not None:
                 past.keep(heads.memory, frame)
         with _timed(timings_ms, 'decode'), one_thread(), torch.inference_mode():
             boxes = decode_boxes(heads, batch, self.config.detection.max_detections)[0]
         if self.refiner is not None:
-            with _timed(timings_ms, 'refine'), one_thread():
+            with _timed(timings_ms, 'refine'):
                 boxes = look_again(self.refiner, batch, 0, boxes)
         return detections_from_boxes(boxes, frame.stamp_ns, self.config.base_frame)
 
-    def _heads(self, batch, memory):
+    def _prepare(self, frame, past):
+        """Return the batch, and what the images gave where a second thread has looked at them."""
+        network = self.network.config
+        looked = None if self.second is None else self.second.submit(self._look_at_images, frame)
+        inputs = inputs_from_frame(frame, network, with_cameras=looked is None)
+        if past is not None:
+            inputs = replace(inputs, previous_from_base=past.previous_from_base(frame))
+        batch = make_batch([inputs], network.grid, network)
+        if looked is None:
+            return batch, None
+        images, seen = looked.result()
+        return replace(batch, **images), seen
+
+    def _look_at_images(self, frame):
+        images = images_from_frame(frame, self.network.config)
+        return images, self.swift.read_images(images['images'], images['image_mask'])
+
+    def _heads(self, batch, seen, memory):
         if self.swift is not None:
-            return self.swift(batch)
+            return self.swift(batch, seen)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
             heads = self.network(batch.to(self.device), memory=memory)
         if self.device.type == 'cuda':
@@ -151,6 +170,24 @@ class Perceiver:
         self.past.clear()
         if self.signs is not None:
             self.signs.clear()
+
+
+def default_threads(num_cores):
+    """
+    Return how many threads the network gets: one core is left to drivers and other nodes.
+
+    Of two cores it gets both: a third less time on a quiet machine, which is what it is bought
+    for; docs/benchmarks.md has the price beside a busy neighbour.
+    """
+    return max(num_cores - 1, min(num_cores, 2))
+
+
+def second_thread():
+    """Return an executor of one thread, in which torch uses no others; it ends when forgotten."""
+    executor = ThreadPoolExecutor(1, 'perception', torch.set_num_threads, (1,))
+    # Begun at once: what torch is told here is also what threads that come later begin with.
+    executor.submit(int).result()
+    return executor
 
 
 @contextmanager

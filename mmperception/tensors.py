@@ -149,7 +149,7 @@ def _undistort(pixels, model, intrinsics, size):
     return cv2.remap(pixels, map_x, map_y, cv2.INTER_LINEAR)
 
 
-def inputs_from_frame(frame, config):
+def inputs_from_frame(frame, config, with_cameras=True):
     """
     Gather a frame's arrays in `base_link`.
 
@@ -159,6 +159,8 @@ def inputs_from_frame(frame, config):
         May lack cloud, cameras or motion.
     config : NetworkConfig
         Its `image_width` is that of the images.
+    with_cameras : bool
+        Without them the images are left to `images_from_frame`.
 
     Returns
     -------
@@ -169,10 +171,19 @@ def inputs_from_frame(frame, config):
     if frame.cloud is not None:
         points = apply_to_cloud(frame.base_from_lidar[:3], frame.cloud.points)
         intensity = frame.cloud.intensity
-    cameras = tuple(prepare_camera(view, config.image_width) for view in frame.cameras)
+    views = frame.cameras if with_cameras else ()
+    cameras = tuple(prepare_camera(view, config.image_width) for view in views)
     known = frame.motion is not None
     motion = (frame.motion.speed_mps, frame.motion.yaw_rate_radps) if known else None
     return Inputs(points=points, intensity=intensity, cameras=cameras, motion=motion)
+
+
+def images_from_frame(frame, config):
+    """Return `images`, `image_mask` and `pixel_from_base` of the batch of one frame, by name."""
+    cameras = tuple(prepare_camera(view, config.image_width) for view in frame.cameras)
+    return _gather_images(
+        [Inputs(points=None, intensity=None, cameras=cameras, motion=None)], config
+    )
 
 
 def make_batch(samples, grid, config):
@@ -193,17 +204,14 @@ def make_batch(samples, grid, config):
     Batch
 
     """
-    images, image_mask, pixel_from_base = _gather_images(samples, config)
     motion = [(s.motion[0] / 10.0, s.motion[1], 1.0) if s.motion else (0, 0, 0) for s in samples]
     return Batch(
         num_samples=len(samples),
         grid=grid,
-        images=images,
-        image_mask=image_mask,
-        pixel_from_base=pixel_from_base,
         motion=torch.tensor(motion, dtype=torch.float32).reshape(-1, 3),
         lidar_mask=torch.tensor([s.points is not None for s in samples]),
         previous_from_base=torch.from_numpy(np.stack([_previous(s) for s in samples])),
+        **_gather_images(samples, config),
         **_gather_pillars(samples, grid, config),
     )
 
@@ -237,7 +245,7 @@ def _one_after_another(rows):
 
 
 def _gather_images(samples, config):
-    """Stack images padded to one size; samples may have fewer cameras than others."""
+    """Stack images padded to one size, as fields of `Batch`; some samples may have fewer."""
     K = max((len(s.cameras) for s in samples), default=0)
     heights = [c.pixels.shape[0] for s in samples for c in s.cameras]
     h, w = max(heights, default=16), config.image_width
@@ -252,4 +260,5 @@ def _gather_images(samples, config):
             images[b, k, : len(normal)] = normal
             mask[b, k] = True
             matrices[b, k] = torch.from_numpy(camera.pixel_from_base)
-    return images.permute(0, 1, 4, 2, 3), mask, matrices
+    images = images.permute(0, 1, 4, 2, 3)
+    return {'images': images, 'image_mask': mask, 'pixel_from_base': matrices}

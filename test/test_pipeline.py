@@ -2,6 +2,7 @@
 """One frame through the whole pipeline: every sensor may be absent, and nothing is invented."""
 
 from dataclasses import replace
+import gc
 import itertools
 
 from mmperception import checkpoint, devices, pipeline
@@ -279,3 +280,44 @@ def test_the_gpu_answers_like_the_processor():
     for name in ('heat_lidar', 'heat_fused', 'box', 'camera_heat', 'camera_box'):
         difference = getattr(found, name).cpu() - getattr(expected, name)
         assert difference.abs().max() < 1e-3, name
+
+
+def test_a_second_thread_that_looks_at_images_changes_no_box():
+    alone, together = make_perceiver(threads=1), make_perceiver(threads=2)
+    assert alone.second is None and together.second is not None
+    frames = (
+        make_frame(),
+        make_frame(cameras=()),
+        make_frame(cloud=False),
+    )
+    for frame in frames:
+        one, other = alone.detect(frame), together.detect(frame)
+        assert len(one) > 0
+        for name in ('center', 'size', 'yaw', 'score', 'label'):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-4), name
+
+
+def test_an_image_that_cannot_be_used_fails_the_frame_with_a_second_thread_too(monkeypatch):
+    def refuse(*arguments):
+        raise ValueError('camera: of another world')
+
+    monkeypatch.setattr(pipeline, 'images_from_frame', refuse)
+    perceiver = make_perceiver(threads=2)
+    with pytest.raises(ValueError, match='another world'):
+        perceiver.detect(make_frame())
+    monkeypatch.undo()
+    assert len(perceiver.detect(make_frame())) > 0  # and the next one goes through
+
+
+def test_the_second_thread_ends_with_its_perceiver():
+    perceiver = make_perceiver(threads=2)
+    (thread,) = perceiver.second._threads
+    del perceiver
+    gc.collect()
+    thread.join(5.0)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize('cores, threads', [(1, 1), (2, 2), (3, 2), (8, 7)])
+def test_one_core_is_left_alone_where_there_are_more_than_two(cores, threads):
+    assert pipeline.default_threads(cores) == threads

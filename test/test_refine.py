@@ -284,3 +284,35 @@ def test_killed_second_stage_resumes_where_it_was(tmp_path):
 def test_second_stage_without_a_first_is_refused():
     with pytest.raises(ValueError, match='start'):
         TrainConfig(refine=True)
+
+
+def test_what_is_trained_and_what_is_run_look_at_crops_alike():
+    torch.manual_seed(0)
+    refiner, crops = BoxRefiner(3), make_crops(40)
+    torch.nn.init.normal_(refiner.change.weight, 0, 0.1)
+    torch.nn.init.normal_(refiner.points[0].bias)
+    points = crops.points.float()[:, :MAX_POINTS]
+    boxes = crops.count.float(), crops.center, crops.size, crops.yaw, crops.label
+    trained = refiner(points, *boxes)
+    with torch.no_grad():
+        run = refiner(points, *boxes)
+    for one, other in zip(trained, run, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+    assert trained[0].requires_grad and trained[0].detach().std() > 0.01
+
+
+def test_crops_hold_every_point_of_every_box_however_it_lies():
+    rng = np.random.default_rng(5)
+    cloud = rng.uniform((-30, -30, -0.5), (30, 30, 2), (30000, 3)).astype(np.float32)
+    batch = batch_of(cloud)
+    kept = batch.point_features[:, 3:6] + batch.pillar_mean[batch.point_pillar]
+    number = 60
+    center = rng.uniform((-32, -32, 0), (32, 32, 1.5), (number, 3)).astype(np.float32)
+    size = rng.uniform((0.5, 0.5, 1), (14, 4, 4), (number, 3)).astype(np.float32)
+    yaw = rng.uniform(-4, 4, number).astype(np.float32)
+    yaw[:3] = 0, np.pi / 2, np.pi
+    _, count = crop_points(batch, 0, center, size, yaw)
+    grown = size + 2 * np.float32((MARGIN_M, MARGIN_M, MARGIN_Z_M))
+    expected = points_in_boxes(kept.numpy(), center, grown, yaw).sum(1)
+    assert np.abs(count - expected).max() <= 1  # on the rim, by rounding
+    assert expected.max() > 100 and count.sum() == pytest.approx(expected.sum(), abs=3)

@@ -7,7 +7,13 @@ from mmperception.datatypes import CameraModel, CameraView, Frame, Image, PointC
 from mmperception.geometry import apply, project
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
-from mmperception.tensors import Inputs, inputs_from_frame, make_batch, prepare_camera
+from mmperception.tensors import (
+    images_from_frame,
+    Inputs,
+    inputs_from_frame,
+    make_batch,
+    prepare_camera,
+)
 import numpy as np
 import pytest
 import torch
@@ -125,3 +131,24 @@ def test_frame_points_arrive_in_base_link():
     found = inputs_from_frame(frame, CONFIG)
     assert found.points[0].tolist() == pytest.approx([2.5, 3.1, 0.7])
     assert found.intensity is None and found.motion is None
+
+
+def test_points_are_sorted_by_pillar_and_know_where_they_stood():
+    rng = np.random.default_rng(2)
+    points = rng.uniform((0, -4, 0), (10, 4, 2), (400, 3)).astype(np.float32)
+    other = rng.uniform((0, -4, 0), (10, 4, 2), (300, 3)).astype(np.float32)
+    batch = make_batch([inputs(points), inputs(other)], GRID, CONFIG)
+    assert (batch.point_pillar.diff() >= 0).all() and (batch.pillar_cell.diff() > 0).all()
+    place = batch.point_features[:, 3:6] + batch.pillar_mean[batch.point_pillar]
+    stood = np.concatenate((points, other))[batch.point_index]
+    assert np.allclose(place, stood, atol=1e-5)
+    assert sorted(batch.point_index.tolist()) == list(range(700))
+
+
+def test_images_prepared_apart_are_those_of_the_batch():
+    view = camera_view()
+    frame = Frame(stamp_ns=5, cloud=None, base_from_lidar=None, cameras=(view,))
+    batch = make_batch([inputs_from_frame(frame, CONFIG)], GRID, CONFIG)
+    for name, value in images_from_frame(frame, CONFIG).items():
+        assert torch.equal(value, getattr(batch, name))
+    assert inputs_from_frame(frame, CONFIG, with_cameras=False).cameras == ()

@@ -16,6 +16,8 @@ from torch import nn
 MAX_POINTS = 256
 # Boxes go through the layers with others of about their number of points: few are repeated.
 CROP_POINTS = (16, 64, 128, MAX_POINTS)
+# So many points go through the layers together: their features fit into the cache of a core.
+CACHED_POINTS = 2048
 # How far around the proposed box points are looked at: along and across, and up and down.
 MARGIN_M, MARGIN_Z_M = 0.8, 0.5
 # Boxes with fewer points are left as they are: there is nothing to be seen.
@@ -79,9 +81,11 @@ class BoxRefiner(nn.Module):
         change : (M, 7), quality : (M,)
 
         """
-        seen = self.points(point_features(points, size))  # (M, K, C)
         # The maximum with its index has the cheaper gradient, the one without is cheaper itself.
-        seen = seen.max(1).values if torch.is_grad_enabled() else seen.amax(1)  # (M, C)
+        if torch.is_grad_enabled():
+            seen = self.points(point_features(points, size)).max(1).values  # (M, C)
+        else:
+            seen = self._maximum(points, size)
         # From where the sensor looks, in the axes of the box: tells which sides can be seen.
         bearing = torch.atan2(center[:, 1], center[:, 0]) - yaw
         about = torch.stack(
@@ -96,6 +100,25 @@ class BoxRefiner(nn.Module):
         kind = nn.functional.one_hot(label, self.num_classes).to(points.dtype)
         found = self.box(torch.cat((torch.relu(seen), size.log(), about, kind), dim=1))
         return self.change(found), self.quality(found)[:, 0]
+
+    def _maximum(self, points, size):
+        """
+        Return what training takes from `self.points`, without making the point features.
+
+        These are linear in the place and the size, so that the layer's columns for place and
+        faces are added up first. A few boxes at a time, so that they stay in the cache.
+        """
+        first, second, third = self.points[0], self.points[2], self.points[4]
+        place, to_front, to_back = first.weight.split(3, dim=1)
+        of_place = place - to_front + to_back
+        of_size = nn.functional.linear(size / 2, to_front + to_back, first.bias)  # (M, C)
+        number = max(1, CACHED_POINTS // points.shape[1])
+        found = []
+        for part, bias in zip(points.split(number), of_size.split(number), strict=True):
+            hidden = nn.functional.linear(part, of_place).add_(bias[:, None]).relu_()
+            hidden = nn.functional.linear(hidden, second.weight, second.bias).relu_()
+            found.append(nn.functional.linear(hidden, third.weight).amax(1))
+        return torch.cat(found).add_(third.bias)
 
 
 def point_features(points, size):

@@ -43,16 +43,23 @@ class SwiftNetwork:
         self.camera_box = chain(network.camera_head.box, self.dtype)
 
     @torch.inference_mode()
-    def __call__(self, batch):
+    def read_images(self, images, image_mask):
+        """Return the trunk's maps (seen, C, h, w) of the images (1, K, 3, h, w) that are there."""
+        return self.trunk(images[0, image_mask[0]]) if image_mask.any() else None
+
+    @torch.inference_mode()
+    def __call__(self, batch, seen=None):
         """
         Return the `Heads` of a batch of one.
 
         The camera heads are computed only where the LiDAR is missing: the decoder reads them
-        nowhere else.
+        nowhere else. `seen` is what `read_images` gave, where it was called before.
         """
         if batch.num_samples != 1:
             raise ValueError(f'expected a batch of 1, got {batch.num_samples}')
-        features, camera_heat, camera_box = self._cameras(batch)
+        if seen is None:
+            seen = self.read_images(batch.images, batch.image_mask)
+        features, camera_heat, camera_box = self._cameras(batch, seen)
         pillars = self.encoder(batch)
         occupancy = Occupancy(batch.pillar_cell, batch.grid)
         fine, middle = self.backbone(self.stem(pillars, occupancy))
@@ -63,7 +70,7 @@ class SwiftNetwork:
         found = self.head(fine, middle, evidence)
         return Heads(**found, camera_heat=camera_heat, camera_box=camera_box)
 
-    def _cameras(self, batch):
+    def _cameras(self, batch, seen):
         """Return the feature maps (1, K, C, h, w) float32, and what the camera heads say."""
         _, K, _, h, w = batch.images.shape
         h, w = h // self.network.trunk.stride, w // self.network.trunk.stride
@@ -71,13 +78,12 @@ class SwiftNetwork:
         features = torch.zeros(1, K, config.feature_channels, h, w)
         heat = torch.full((1, K, len(config.classes), h, w), NO_HEAT)
         box = torch.zeros(1, K, CAMERA_CHANNELS, h, w)
-        seen = torch.nonzero(batch.image_mask[0])[:, 0]
-        if len(seen):
-            found = self.trunk(batch.images[0, seen])
-            features[0, seen] = found.float()
+        if seen is not None:
+            mask = batch.image_mask
+            features[mask] = seen.float()
             if not batch.lidar_mask[0]:
-                heat[0, seen] = _run(self.camera_heat, found).float()
-                box[0, seen] = _run(self.camera_box, found).float()
+                heat[mask] = _run(self.camera_heat, seen).float()
+                box[mask] = _run(self.camera_box, seen).float()
         return features, heat, box
 
 
@@ -88,6 +94,8 @@ def _run(layers, features):
 
 
 class _Trunk:
+    """As `camera.ImageTrunk`."""
+
     def __init__(self, trunk, dtype):
         parts = ('stem', 'quarter', 'eighth', 'sixteenth', 'merge_eighth', 'merge_quarter')
         self.layers = {name: chain(getattr(trunk, name), dtype) for name in parts}
@@ -107,6 +115,8 @@ class _Trunk:
 
 
 class _Backbone:
+    """As `lidar.BevBackbone`."""
+
     def __init__(self, backbone, dtype):
         parts = ('scale2', 'scale3', 'merge2', 'merge1')
         self.layers = {name: chain(getattr(backbone, name), dtype) for name in parts}
@@ -122,6 +132,8 @@ class _Backbone:
 
 
 class _BevHead:
+    """As `heads.BevHead`, for evidence on few cells."""
+
     def __init__(self, head, dtype):
         self.head = head
         self.heat = chain(head.heat, dtype)
