@@ -22,6 +22,7 @@ from mmperception.network.signs import (
     scale_pixels,
     STRIDE,
 )
+from mmperception.network.swift_conv import with_swift_blocks
 from mmperception.sign_classes import UNREAD
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ class SignReader:
 
     def _prepared(self, network):
         network = fold_conv_norms(network).to(self.device, self.dtype)
-        return network.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)
+        return with_swift_blocks(network) if self.device.type == 'cpu' else network
 
     def find(self, pixels, min_score=MIN_SCORE, limit=MAX_SIGNS):
         """
@@ -172,10 +174,13 @@ def decode_signs(heat, box, min_score=MIN_SCORE):
     score : (N,) float32
 
     """
-    is_peak = (heat == F.max_pool2d(heat, 3, 1, 1)) & (
-        heat >= math.log(min_score / (1 - min_score))
-    )
-    rows, columns = torch.nonzero(is_peak[0, 0], as_tuple=True)
+    # A few cells are warm enough: the neighbours of these are looked at, not a maximum of all.
+    rows, columns = torch.nonzero(heat[0, 0] >= math.log(min_score / (1 - min_score))).unbind(1)
+    rim = F.pad(heat[0, 0], (1, 1, 1, 1), value=-math.inf)
+    step = torch.arange(3, device=heat.device)
+    around = rim[(rows[:, None] + step)[:, :, None], (columns[:, None] + step)[:, None, :]]
+    is_peak = around.amax((1, 2)) == around[:, 1, 1]
+    rows, columns = rows[is_peak], columns[is_peak]
     best, order = heat[0, 0, rows, columns].sigmoid().sort(descending=True, stable=True)
     best, order = best[: 2 * MAX_SIGNS], order[: 2 * MAX_SIGNS]
     rows, columns = rows[order], columns[order]

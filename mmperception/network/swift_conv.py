@@ -115,9 +115,41 @@ def _double(source, target, axis):
 
 def chain(block, dtype):
     """Return the convolutions of (nested) sequences of `blocks.conv_block`, folded, in order."""
+    convs = [SwiftConv(conv, dtype, has_relu) for conv, has_relu in _convolutions(block)]
+    # What a layer gives is needed by the next alone: every second one has the memory of the same.
+    for before, conv in zip(convs, convs[2:], strict=False):
+        if before.stride == conv.stride == 1 and before.weight.shape[0] == conv.weight.shape[0]:
+            conv.kept = before.kept
+    return convs
+
+
+def _convolutions(block):
+    """Yield each convolution, and whether a ReLU follows."""
     if isinstance(block, nn.Conv2d):
-        return [SwiftConv(block, dtype)]
-    kinds = [type(layer) for layer in block]
-    if kinds == [nn.Conv2d, nn.Identity, nn.ReLU]:
-        return [SwiftConv(block[0], dtype, has_relu=True)]
-    return [conv for part in block for conv in chain(part, dtype)]
+        yield block, False
+    elif [type(layer) for layer in block] == [nn.Conv2d, nn.Identity, nn.ReLU]:
+        yield block[0], True
+    else:
+        for part in block:
+            yield from _convolutions(part)
+
+
+class SwiftLayer(nn.Module):
+    """A `SwiftConv` in the place of a convolution, for networks that are run as they are."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def with_swift_blocks(network):
+    """Change the blocks of a folded network for inference: convolution and ReLU in one pass."""
+    for block in network.modules():
+        kinds = [type(layer) for layer in block] if isinstance(block, nn.Sequential) else []
+        if kinds == [nn.Conv2d, nn.Identity, nn.ReLU]:
+            block[0] = SwiftLayer(SwiftConv(block[0], block[0].weight.dtype, has_relu=True))
+            block[2] = nn.Identity()
+    return network
