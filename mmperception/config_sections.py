@@ -132,7 +132,7 @@ class SignsConfig:
     enabled: bool = option(True, '', 'Look for traffic signs.')
     weights: str = option('signs', '', 'signs, or a folder with a detector and a classifier.')
     every: int = option(2, 'images', 'Signs are looked for in every n-th image of a camera.')
-    score_threshold: float = option(0.5, '', 'Lowest mean score of a published sign.')
+    score_threshold: float = option(0.3, '', 'Lowest mean score of a published sign.')
     min_read: float = option(0.6, '', 'Lowest probability of a class; below a sign is unread.')
     max_read: int = option(16, '', 'Most signs that are read in one image.')
     confirm_hits: int = option(3, 'images', 'Images that show a sign before it is published.')

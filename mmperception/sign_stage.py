@@ -17,7 +17,7 @@ from mmperception.sign_tracking import SignTracker
 import numpy as np
 
 # Of the published threshold: weaker sightings still help a track along.
-JOINING_SHARE = 0.5
+JOINING_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -4,7 +4,8 @@ Signs in one image: find them, cut them out, read them.
 
     pixels -> detector (heat and boxes) -> crops of 48x48 -> classifier -> SignDetections
 
-Both networks are those of network/signs.py. What becomes of the signs of successive images is
+Both networks are those of network/signs.py; sign_calibration.py puts right what they are known
+to be wrong about. What becomes of the signs of successive images is
 the business of sign_tracking.py.
 """
 
@@ -23,6 +24,7 @@ from mmperception.network.signs import (
     STRIDE,
 )
 from mmperception.network.swift_conv import with_swift_blocks
+from mmperception.sign_calibration import fitted_boxes, SHIPPED_CALIBRATION, trust_of
 from mmperception.sign_classes import UNREAD
 import numpy as np
 import torch
@@ -31,8 +33,8 @@ import torch.nn.functional as F
 # A crop shows the sign and this share of its size on every side, like those of GTSRB.
 CROP_MARGIN = 0.1
 # Below this a peak is noise; what is published has a threshold of its own.
-MIN_SCORE = 0.02
-MAX_SIGNS = 64
+MIN_SCORE = 0.01
+MAX_SIGNS = 128
 SAME_SIGN_IOU = 0.4
 
 
@@ -46,7 +48,7 @@ class SignDetections:
     boxes : (N, 4) float32
         x1, y1, x2, y2, pixels.
     score : (N,) float32
-        That it is a sign of the table: P(sign) (1 - P(reject)).
+        That it is a sign of the table: P(sign) (1 - P(reject)), the reject calibrated.
     class_id : (N,) int64
         The best class of the table; `UNREAD` where the reader is not sure enough.
     probability : (N, 44) float32
@@ -71,7 +73,7 @@ class SignReader:
         self.device = torch.device(device)
         is_half = has_bfloat16(self.device) if bfloat16 is None else bfloat16
         self.dtype = torch.bfloat16 if is_half else torch.float32
-        self.min_read = min_read
+        self.min_read, self.calibration = min_read, SHIPPED_CALIBRATION
         self.detector, self.classifier = (
             None if network is None else self._prepared(network)
             for network in (detector, classifier)
@@ -100,10 +102,34 @@ class SignReader:
         SignDetections
 
         """
+        size_px = pixels.shape[1], pixels.shape[0]
+        return self.weighed(*self.peaks(pixels, min_score, limit), size_px)
+
+    def peaks(self, pixels, min_score=MIN_SCORE, limit=MAX_SIGNS):
+        """Return boxes (N, 4) and scores (N,) of the detector and what the reader says (N, 44)."""
         boxes, score = self.detect(pixels, min_score)
         boxes, score = boxes[:limit], score[:limit]
-        probability = self.read([crop_of(pixels, box) for box in boxes])
-        score = score * (1 - probability[:, REJECT])
+        return boxes, score, self.read([crop_of(pixels, box) for box in boxes])
+
+    def weighed(self, boxes, score, probability, size_px):
+        """
+        Turn what both networks say of an image into SignDetections.
+
+        Parameters
+        ----------
+        boxes, score, probability : arrays
+            Of `peaks`.
+        size_px : (int, int)
+            Width and height of the image.
+
+        Returns
+        -------
+        SignDetections
+
+        """
+        score = score * trust_of(probability, self.calibration)
+        boxes = fitted_boxes(boxes, probability, self.calibration)
+        boxes = np.clip(boxes, 0, np.array([*size_px, *size_px], np.float32))
         best = probability[:, :REJECT].argmax(1)
         share = probability[np.arange(len(best)), best]
         order = np.argsort(-score, kind='stable')
@@ -174,13 +200,7 @@ def decode_signs(heat, box, min_score=MIN_SCORE):
     score : (N,) float32
 
     """
-    # A few cells are warm enough: the neighbours of these are looked at, not a maximum of all.
-    rows, columns = torch.nonzero(heat[0, 0] >= math.log(min_score / (1 - min_score))).unbind(1)
-    rim = F.pad(heat[0, 0], (1, 1, 1, 1), value=-math.inf)
-    step = torch.arange(3, device=heat.device)
-    around = rim[(rows[:, None] + step)[:, :, None], (columns[:, None] + step)[:, None, :]]
-    is_peak = around.amax((1, 2)) == around[:, 1, 1]
-    rows, columns = rows[is_peak], columns[is_peak]
+    rows, columns = _peaks(heat, math.log(min_score / (1 - min_score)))
     best, order = heat[0, 0, rows, columns].sigmoid().sort(descending=True, stable=True)
     best, order = best[: 2 * MAX_SIGNS], order[: 2 * MAX_SIGNS]
     rows, columns = rows[order], columns[order]
@@ -189,6 +209,15 @@ def decode_signs(heat, box, min_score=MIN_SCORE):
     boxes = ((edges + middles) * STRIDE).cpu().numpy()
     first = without_doubles(boxes)
     return boxes[first], best.cpu().numpy()[first]
+
+
+def _peaks(heat, limit):
+    """Return rows and columns of the cells from `limit` on that no neighbour exceeds."""
+    rows, columns = torch.nonzero(heat[0, 0] >= limit, as_tuple=True)
+    framed = F.pad(heat, (1, 1, 1, 1), value=-math.inf)[0, 0]
+    around = torch.stack([framed[rows + r, columns + c] for r in range(3) for c in range(3)])
+    is_peak = heat[0, 0, rows, columns] >= around.amax(0)
+    return rows[is_peak], columns[is_peak]
 
 
 def edges_from_values(values):

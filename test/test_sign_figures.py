@@ -145,8 +145,14 @@ def test_a_broken_picture_is_named(tmp_path, weights, capsys):
 class Teller:
     """A reader that knows the box of every test image and the class of every crop."""
 
-    def find(self, pixels):
-        return detections([BOX], [0.9], [14])
+    calibration = None
+
+    def peaks(self, pixels):
+        box, score = np.array([BOX], np.float32), np.array([0.9], np.float32)
+        return box, score, self.read([None])
+
+    def weighed(self, boxes, score, probability, size_px):
+        return detections(boxes, score, [14])
 
     def read(self, crops):
         probability = np.zeros((len(crops), REJECT + 1), np.float32)
@@ -167,6 +173,31 @@ def test_evaluate_knows_the_sign_folders_by_their_files(tmp_path, monkeypatch, w
     report = json.loads(out.read_text())
     assert report['suite'] == 'signs' and report['weights'] == 'signs'
     assert report['metrics'][name]['value'] == pytest.approx(value)
+
+
+def test_each_fold_is_judged_with_the_calibration_of_the_others(tmp_path, monkeypatch, capsys):
+    readers = {0: Teller(), 1: Teller()}
+    monkeypatch.setattr(sign_commands, '_readers', lambda config, fold: readers)
+    monkeypatch.setattr('mmperception.datasets.gtsdb.gtsdb_folds', lambda pixels: [0, 1, 1])
+    fitted_on = []
+
+    def fit(images):
+        fitted_on.append(len(images))
+        return f'fitted on {len(images)}'
+
+    monkeypatch.setattr('mmperception.evaluation.sign_fit.fit_calibration', fit)
+    write_gtsdb(tmp_path / 'in')
+    assert main(['evaluate', str(tmp_path / 'in'), '--calibrate']) == 0
+    assert 'fitted on 3' in capsys.readouterr().out
+    assert readers[0].calibration == 'fitted on 2' and readers[1].calibration == 'fitted on 1'
+
+
+def test_one_network_alone_cannot_be_calibrated(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sign_commands, '_readers', lambda config, fold: {-1: Teller()})
+    monkeypatch.setattr('mmperception.evaluation.sign_fit.fit_calibration', lambda images: None)
+    write_gtsdb(tmp_path / 'in')
+    assert main(['evaluate', str(tmp_path / 'in'), '--calibrate']) == 2
+    assert 'at least two folds' in capsys.readouterr().err
 
 
 def test_each_failure_says_why(tmp_path):

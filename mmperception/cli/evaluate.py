@@ -27,6 +27,9 @@ def add_arguments(parser):
                         help='list of the signs of a KITTI drive, for --suite signs')  # fmt: skip
     parser.add_argument('--pictures', type=Path, metavar='DIR',
                         help='GTSDB: pictures of what was missed, false and misread')  # fmt: skip
+    parser.add_argument('--calibrate', action='store_true',
+                        help='GTSDB: judge each fold with a calibration of the others, and print '
+                        'that of all')  # fmt: skip
     parser.add_argument('--every', type=int, default=1, metavar='N',
                         help='robustness, fusion: judge each N-th frame only')  # fmt: skip
     parser.add_argument('--against', nargs='+', default=[], metavar='FILE',
@@ -66,7 +69,10 @@ def run(args):
         from mmperception.cli.signs import evaluate_signs, sign_config_of
 
         config = sign_config_of(args, settings_of_path(args.path, kind))
-        weights, metrics = evaluate_signs(args.path, kind, config, args.sign_truth, args.pictures)
+        pictures, calibrate = args.pictures, args.calibrate
+        weights, metrics = evaluate_signs(
+            args.path, kind, config, args.sign_truth, pictures, calibrate
+        )
         return _report(args, suite, weights, metrics)
     config = config_of(args, defaults=settings_of_path(args.path, kind))
     samples, total, mounting = open_samples(args.path, kind, config)

@@ -67,7 +67,7 @@ def _gtsrb_lines(file, pixels, reader):
     yield f'{file};{classes.argmax()};{classes.max():.6f}'
 
 
-def evaluate_signs(path, kind, config, truth=None, pictures=None):
+def evaluate_signs(path, kind, config, truth=None, pictures=None, calibrate=False):
     """
     Judge the sign networks on a GTSDB or GTSRB folder, or on a KITTI drive with a list of signs.
 
@@ -78,7 +78,7 @@ def evaluate_signs(path, kind, config, truth=None, pictures=None):
 
     """
     if kind == layout.GTSDB:
-        return _evaluate_gtsdb(path, config, pictures)
+        return _evaluate_gtsdb(path, config, pictures, calibrate)
     if kind == layout.GTSRB:
         return _evaluate_gtsrb(path, config)
     if kind == layout.KITTI_DRIVE and truth is not None:
@@ -120,9 +120,10 @@ def _evaluate_drive(path, config, truth):
     return config.signs.weights, drive_metrics(listed, *follow_signs(samples, stage))
 
 
-def _evaluate_gtsdb(path, config, pictures=None):
+def _evaluate_gtsdb(path, config, pictures=None, calibrate=False):
     from mmperception.datasets.gtsdb import gtsdb_folds, read_gtsdb
     from mmperception.evaluation.sign_failures import failures_of
+    from mmperception.evaluation.sign_fit import Peaks
     from mmperception.evaluation.signs import detection_metrics, JudgedImage
 
     images = read_gtsdb(path)
@@ -130,20 +131,38 @@ def _evaluate_gtsdb(path, config, pictures=None):
     folds = np.full(len(images), NO_FOLD)
     if set(readers) != {NO_FOLD}:
         folds = gtsdb_folds([image.pixels() for image in images])
-    judged, failures = [], []
+    judged, failures, seen = [], [], []
     for image, fold in tqdm(list(zip(images, folds, strict=True)), unit='image', disable=None):
-        if reader := readers.get(int(fold)):
-            pixels = image.pixels()
-            found = reader.find(pixels)
-            judged.append(
-                JudgedImage(
-                    file=image.file, boxes=image.boxes, class_id=image.class_id, found=found
-                )
-            )
-            failures += failures_of(judged[-1], pixels, config.signs.score_threshold)
+        if int(fold) in readers:
+            said = readers[int(fold)].peaks(image.pixels())
+            names = ('boxes', 'score', 'probability')
+            peaks = Peaks(truth=image.boxes, **dict(zip(names, said, strict=True)))
+            seen.append((image, int(fold), peaks))
+    if calibrate:
+        _calibrate(readers, [(fold, peaks) for _, fold, peaks in seen])
+    for image, fold, peaks in seen:
+        pixels = image.pixels()
+        size_px = pixels.shape[1], pixels.shape[0]
+        found = readers[fold].weighed(peaks.boxes, peaks.score, peaks.probability, size_px)
+        judged.append(
+            JudgedImage(file=image.file, boxes=image.boxes, class_id=image.class_id, found=found)
+        )
+        failures += failures_of(judged[-1], pixels, config.signs.score_threshold)
     if pictures is not None:
         _write_failures(failures, pictures)
     return _name(config, readers), detection_metrics(judged, config.signs.score_threshold)
+
+
+def _calibrate(readers, seen):
+    """Give each fold's reader the numbers of the others, and print those of all."""
+    from mmperception.evaluation.sign_fit import fit_calibration
+
+    print(fit_calibration([peaks for _, peaks in seen]))
+    for fold, reader in readers.items():
+        others = [peaks for own, peaks in seen if own != fold]
+        if not others:
+            raise WrongUse('--calibrate: needs networks of at least two folds')
+        reader.calibration = fit_calibration(others)
 
 
 def _write_failures(failures, folder):

@@ -102,8 +102,8 @@ class SignDetector(nn.Module):
         quarter = self.quarter(folded)
         eighth = self.eighth(quarter)
         sixteenth = self.sixteenth(eighth)
-        eighth = self.merge_eighth(eighth + _double(self.from_sixteenth(sixteenth)))
-        out = self.head(self.merge_quarter(quarter + _double(self.from_eighth(eighth))))
+        eighth = self.merge_eighth(_double(self.from_sixteenth(sixteenth)).add_(eighth))
+        out = self.head(self.merge_quarter(_double(self.from_eighth(eighth)).add_(quarter)))
         return out[:, :1], out[:, 1:]
 
 
@@ -158,6 +158,8 @@ def fold_pixels(images, dtype=torch.float32):
 
     """
     B, H, W, _ = images.shape
-    cells = images.view(B, H // STRIDE, STRIDE, W // STRIDE, STRIDE, 3).permute(0, 1, 3, 2, 4, 5)
-    cells = cells.reshape(B, H // STRIDE, W // STRIDE, 3 * STRIDE**2)
+    # The 12 bytes of 4 pixels of a row stay together: as 3 words they are moved thrice as fast.
+    words = images.reshape(B, H, 3 * W).view(torch.int32)
+    words = words.view(B, H // STRIDE, STRIDE, W // STRIDE, 3).permute(0, 1, 3, 2, 4)
+    cells = words.contiguous().view(torch.uint8).view(B, H // STRIDE, W // STRIDE, 3 * STRIDE**2)
     return scale_pixels(cells, dtype).permute(0, 3, 1, 2)
