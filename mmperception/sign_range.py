@@ -25,8 +25,12 @@ INNER_SHARE = 0.9
 FACE_DEPTH_M = 0.35
 # A plate whose box is narrower than this share of its proper width is turned.
 TURNED_RATIO = 0.85
+# The labels that detectors learn from run so far outside of the plate, px; found in simulation.
+LABEL_MARGIN_PX = 1.25
 # Beside the angle that a box covers: camera and LiDAR look from different places.
 PARALLAX_RAD = 0.12
+# Half of the angle that the nearest sign covers: points of a view are kept so far around it.
+LARGEST_SIGN_RAD = 0.25
 BRIGHT_PERCENTILE, BRIGHT_WEIGHT = 95, 3.0
 # Of OpenCV's search for the ray of a pixel: kind of criteria, steps, accuracy.
 LENS_ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-7)
@@ -64,6 +68,7 @@ class SweepPoints:
 
     def __init__(self, frame):
         self.cloud, self.base_from_lidar = frame.cloud, frame.base_from_lidar
+        self.by_view = {}
         if self.cloud is not None and len(self.cloud.points):
             points = self.cloud.points
             self.distance = np.sqrt(np.einsum('ij,ij->i', points, points))
@@ -71,6 +76,19 @@ class SweepPoints:
             self.bright = (
                 np.percentile(intensity[::64], BRIGHT_PERCENTILE) if intensity is not None else 0.0
             )
+
+    def _in_view(self, view, camera_from_lidar):
+        """Return points (N, 3), distances (N,) and which shine, of those that a view sees."""
+        if view.name not in self.by_view:
+            axis = camera_from_lidar[2, :3].astype(np.float32)
+            widest = np.cos(_half_view_rad(view.model) + PARALLAX_RAD + LARGEST_SIGN_RAD)
+            seen = np.flatnonzero(self.cloud.points @ axis > widest * self.distance)
+            intensity = self.cloud.intensity
+            is_bright = np.zeros(len(seen), bool)
+            if intensity is not None:
+                is_bright = intensity[seen] > self.bright
+            self.by_view[view.name] = self.cloud.points[seen], self.distance[seen], is_bright
+        return self.by_view[view.name]
 
     def around(self, view, ray, half_angle_rad):
         """
@@ -94,13 +112,20 @@ class SweepPoints:
         if self.cloud is None or not len(self.cloud.points):
             return np.zeros((0, 3), np.float32), np.zeros(0, bool)
         camera_from_lidar = view.camera_from_base @ self.base_from_lidar
+        seen, distance, is_bright = self._in_view(view, camera_from_lidar)
         direction = camera_from_lidar[:3, :3].T @ (ray / np.linalg.norm(ray))
-        along = self.cloud.points @ direction.astype(np.float32)
-        near = np.flatnonzero(along > np.cos(half_angle_rad + PARALLAX_RAD) * self.distance)
-        points = apply(camera_from_lidar, self.cloud.points[near]).astype(np.float32)
-        if self.cloud.intensity is None:
-            return points, np.zeros(len(points), bool)
-        return points, self.cloud.intensity[near] > self.bright
+        along = seen @ direction.astype(np.float32)
+        near = np.flatnonzero(along > np.cos(half_angle_rad + PARALLAX_RAD) * distance)
+        points = apply(camera_from_lidar, seen[near]).astype(np.float32)
+        return points, is_bright[near]
+
+
+def _half_view_rad(model):
+    """Return the largest angle between the optical axis and a ray of the image."""
+    w, h = model.width - 1.0, model.height - 1.0
+    edges = np.array([[0, 0], [w, 0], [0, h], [w, h], [w / 2, 0], [0, h / 2]])
+    rays = rays_from_pixels(edges, model)
+    return float(np.arctan(np.hypot(rays[:, 0], rays[:, 1]).max()))
 
 
 def place_sign(box, class_id, view, sweep, min_points=3):
@@ -125,6 +150,7 @@ def place_sign(box, class_id, view, sweep, min_points=3):
     Placed
 
     """
+    box = plate_of(box)
     corners = np.array([box[:2], box[2:], (box[:2] + box[2:]) / 2], np.float64) - 0.5
     rays = rays_from_pixels(corners, view.model)
     extent = _upright_width(rays, class_id)
@@ -152,6 +178,12 @@ def place_sign(box, class_id, view, sweep, min_points=3):
         width_m=extent * depth_m,
         facing=facing,
     )
+
+
+def plate_of(box):
+    """Return the box (4,) of the plate itself, that of a sign being drawn around it."""
+    inwards = min(LABEL_MARGIN_PX, 0.1 * float((box[2:] - box[:2]).min()))
+    return box + inwards * np.array([1.0, 1.0, -1.0, -1.0])
 
 
 def _upright_width(rays, class_id):

@@ -227,8 +227,8 @@ class SignTracker:
         measured = apply(odom_from_base, placed.position[None])[0]
         noise = turn @ placed.covariance @ turn.T
         if placed.source != LIDAR:
-            # The plate is as large as before: its size tells nothing new at the next sighting.
-            noise = noise * (1 + track.hits)
+            # The plate is as large as before: its size tells nothing new, its bearing does.
+            noise = _repeated(noise, track.hits)
         gain = track.covariance @ np.linalg.inv(track.covariance + noise)
         track.position = track.position + gain @ (measured - track.position)
         covariance = (np.eye(3) - gain) @ track.covariance
@@ -281,3 +281,9 @@ class SignTracker:
             if track.misses <= limit and unseen_s <= settings.keep_s and not is_behind:
                 kept.append(track)
         self.tracks = kept
+
+
+def _repeated(noise, times):
+    """Return covariance (3, 3) of a sighting whose error along the ray was met `times` before."""
+    variances, axes = np.linalg.eigh(noise)
+    return noise + times * variances[-1] * np.outer(axes[:, -1], axes[:, -1])

@@ -6,7 +6,16 @@ from dataclasses import replace
 from mmperception.config_sections import SignsConfig
 from mmperception.datatypes import CameraModel, CameraView, Frame, Image, PointCloud
 from mmperception.geometry import apply, invert, project, transform_from_yaw
-from mmperception.sign_range import LIDAR, place_sign, rays_from_pixels, SIZE, SweepPoints, TRACK
+from mmperception.sign_range import (
+    LABEL_MARGIN_PX,
+    LIDAR,
+    PARALLAX_RAD,
+    place_sign,
+    rays_from_pixels,
+    SIZE,
+    SweepPoints,
+    TRACK,
+)
 from mmperception.sign_tracking import SignTracker
 from mmperception.signs import SignDetections
 import numpy as np
@@ -40,10 +49,10 @@ def make_frame(points, intensity=None):
 
 
 def box_of(position, width_m=0.9, view=None):
-    """Return the image box of a plate that looks at the camera."""
+    """Return the box, drawn around it as detectors do, of a plate that looks at the camera."""
     view = view or make_view()
     pixel, depth_m = project(apply(view.camera_from_base, position[None]), view.model)
-    half = width_m * FOCAL_PX / depth_m[0] / 2
+    half = width_m * FOCAL_PX / depth_m[0] / 2 + LABEL_MARGIN_PX
     return np.concatenate((pixel[0] - half, pixel[0] + half)) + 0.5
 
 
@@ -84,6 +93,22 @@ def test_a_twig_before_a_shining_face_does_not_win():
     placed = place_sign(box_of(SIGN), STOP, make_view(), sweep)
     assert placed.source == LIDAR
     assert placed.position == pytest.approx(SIGN, abs=0.1)
+
+
+def test_leaving_out_what_no_view_shows_changes_no_points_around_a_ray():
+    rng = np.random.default_rng(5)
+    points = rng.normal(0, 15, (4000, 3))
+    sweep, view = SweepPoints(make_frame(points, rng.uniform(0, 1, 4000))), make_view()
+    camera_from_lidar = view.camera_from_base @ sweep.base_from_lidar
+    seen = apply(camera_from_lidar, sweep.cloud.points)
+    for pixel in ((5.0, 5.0), (610.0, 173.0), (1240.0, 370.0)):
+        ray = rays_from_pixels(np.array([pixel]), MODEL)[0]
+        found, is_bright = sweep.around(view, ray, 0.05)
+        toward = camera_from_lidar[:3, :3].T @ (ray / np.linalg.norm(ray))
+        angle = np.arccos(sweep.cloud.points @ toward / np.linalg.norm(sweep.cloud.points, axis=1))
+        near = angle < 0.05 + PARALLAX_RAD
+        assert near.sum() > 5 and found == pytest.approx(seen[near], abs=1e-4)
+        assert (is_bright == (sweep.cloud.intensity[near] > sweep.bright)).all()
 
 
 def test_without_a_sweep_the_size_gives_the_range_with_its_doubt():
@@ -194,6 +219,23 @@ def test_a_range_of_the_lidar_stays_when_the_sign_leaves_its_view():
     assert signs.source == (TRACK,)
     assert signs.position[0] == pytest.approx(SIGN - (4, 0, 0), abs=0.15)
     assert np.sqrt(signs.covariance[0][0, 0]) < 0.3
+
+
+def test_bearings_place_a_plate_whose_size_misleads():
+    """A plate of 0.9 m is 0.67 m wide: by its size alone it would stand a third too far."""
+    sign = np.array([34.0, -5.0, 2.4])
+    view, tracker = make_view(), SignTracker(SignsConfig(confirm_hits=2))
+    nothing, errors = SweepPoints(make_frame([])), []
+    for step in range(8):
+        forward_m = 2.0 * step
+        seen, pose = sign - (forward_m, 0, 0), transform_from_yaw((forward_m, 0.0, 0.0), 0.0)
+        found = found_at([box_of(seen, 0.67)], STOP)
+        placed = place_sign(found.boxes[0], STOP, view, nothing)
+        errors.append(np.linalg.norm(placed.position - seen) / np.linalg.norm(seen))
+        tracker.update(view, found, [placed], pose, START_NS + step * 200_000_000)
+    signs = tracker.signs(pose, START_NS + 7 * 200_000_000)
+    assert min(errors) > 0.25 and signs.source == (SIZE,)
+    assert np.linalg.norm(signs.position[0] - seen) < 0.04 * np.linalg.norm(seen)
 
 
 def test_one_wrong_reading_is_outvoted():

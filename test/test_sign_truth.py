@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from mmperception.config_sections import SignsConfig
 from mmperception.evaluation import sign_truth
 from mmperception.evaluation.sign_truth import judge_signs, plates_of, Sighting, sighting_metrics
+from mmperception.sign_range import LABEL_MARGIN_PX
 from mmperception.simulation.drive import SimulatedDrive
 import numpy as np
 import pytest
@@ -51,13 +52,14 @@ def test_a_sign_whose_box_is_exact_is_placed_by_lidar_and_by_its_size(monkeypatc
         return told[-1]
 
     def judge(one, class_id, found, place):
-        found = found_at([one[0]], class_id, score=0.9)
+        around = LABEL_MARGIN_PX * np.array([-1, -1, 1, 1])
+        found = found_at([one[0] + around], class_id, score=0.9)
         return sign_truth_judge(one, class_id, found, place)
 
     sign_truth_judge = sign_truth._judge
     monkeypatch.setattr(sign_truth, '_shown', tell)
     monkeypatch.setattr(sign_truth, '_judge', judge)
-    reader = SimpleNamespace(find=lambda pixels, score, limit: None)
+    reader = SimpleNamespace(find=lambda pixels, score, limit: found_at([], 0))
     sightings = judge_signs(101, 0.2, reader, SignsConfig())
     assert len(sightings) == sum(one is not None for one in told) >= 2
     metrics = sighting_metrics(sightings)

@@ -4,7 +4,6 @@
 import itertools
 import math
 
-from mmperception.network.model import fold_conv_norms
 from mmperception.network.signs import (
     build_sign_network,
     CLASSIFIER,

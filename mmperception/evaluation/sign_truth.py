@@ -4,14 +4,16 @@ Signs of simulated drives, whose plates are known: found, read, and how far off 
 
 A plate counts while the whole of it is in the image, at least 16 px wide, within 5 to 40 m;
 hidden ones too. Positions are those of one image, before tracking; each is placed twice, with the
-sweep and as if there were no LiDAR.
+sweep and as if there were no LiDAR. A track without LiDAR has the bearings of earlier images too.
 """
 
 from dataclasses import dataclass, replace
 
+from mmperception.config import Config
 from mmperception.evaluation.metrics import Metric
 from mmperception.geometry import apply, invert, project
 from mmperception.sign_range import LIDAR, place_sign, SweepPoints
+from mmperception.sign_stage import SignStage
 from mmperception.signs import box_ious
 from mmperception.simulation import materials
 from mmperception.simulation.drive import SimulatedDrive
@@ -29,6 +31,7 @@ class Sighting:
     source: str = ''
     error_m: float = 0.0
     by_size_error_m: float = 0.0
+    by_track_error_m: float | None = None
     is_read: bool = False
 
 
@@ -76,17 +79,20 @@ def judge_signs(seed, seconds, reader, settings):
     drive, sightings = SimulatedDrive(seconds, seed), []
     street, ego, _ = drive._scene
     plates, odom_from_world = plates_of(street), invert(ego.pose(0.0))
+    stage = SignStage(reader, Config(signs=replace(settings, every=1)))
     for sample in drive.samples():
         frame = sample.frame
         view = frame.cameras[0]
         blind = replace(frame, cloud=None, base_from_lidar=None)
         sweeps = SweepPoints(frame), SweepPoints(blind)
         found = reader.find(view.image.pixels, settings.score_threshold / 2, settings.max_read)
+        followed = stage.look(blind)
         base_from_world = invert(frame.odom_from_base) @ odom_from_world
         for class_id, corners in plates:
             shown = _shown(apply(base_from_world, corners), view)
             if shown is not None:
-                sightings.append(_judge(shown, class_id, found, (view, sweeps, settings)))
+                one = _judge(shown, class_id, found, (view, sweeps, settings))
+                sightings.append(replace(one, by_track_error_m=_tracked(shown, followed, view)))
     return sightings
 
 
@@ -125,11 +131,23 @@ def _judge(shown, class_id, found, place):
     )
 
 
+def _tracked(shown, followed, view):
+    """Return how far the track of a plate is off, None without one."""
+    box, middle, _ = shown
+    signs, boxes = followed[0], followed[1][view.name]
+    overlap = box_ious(box, boxes.boxes) if len(boxes) else np.zeros(0)
+    if not len(overlap) or overlap.max() < MIN_IOU:
+        return None
+    own = np.flatnonzero(signs.track_id == boxes.track_id[overlap.argmax()])
+    return float(np.linalg.norm(signs.position[own[0]] - middle)) if len(own) else None
+
+
 def sighting_metrics(sightings):
     """
     Return Metrics by name: shares in percent, errors in metres or percent of the range.
 
-    `size_error_percent` is that of all found signs, each placed without the LiDAR.
+    `size_error_percent` is that of all found signs, each placed without the LiDAR;
+    `track_error_percent` that of their confirmed tracks without the LiDAR.
     """
     found = [one for one in sightings if one.source]
     metrics = {
@@ -143,6 +161,12 @@ def sighting_metrics(sightings):
     metrics['lidar_error_m_p50'], metrics['lidar_error_m_p90'] = _percentiles(errors)
     errors = [100.0 * one.by_size_error_m / one.range_m for one in found]
     metrics['size_error_percent_p50'], metrics['size_error_percent_p90'] = _percentiles(errors)
+    errors = [
+        100.0 * one.by_track_error_m / one.range_m
+        for one in sightings
+        if one.by_track_error_m is not None
+    ]
+    metrics['track_error_percent_p50'], metrics['track_error_percent_p90'] = _percentiles(errors)
     return metrics
 
 

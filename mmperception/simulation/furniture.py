@@ -129,7 +129,8 @@ def sign(class_id, bottom_m=2.1, below=()):
     """
     parts, top = [], bottom_m
     for wanted in (*below[::-1], class_id):
-        width = WIDTH_M[sign_shape(wanted)]
+        # The corners of a triangle are cut off: its texture is wider than the plate.
+        width = WIDTH_M[sign_shape(wanted)] / np.ptp(sign_outline(wanted)[:, 0])
         parts += _plate(wanted, width, top)
         top += width + 0.04
     return merge([pole(top - 0.06, 0.032), *parts])
