@@ -216,11 +216,13 @@ class Silence:
     ----------
     limit_ns : int
         Shortest silence worth a word; a slow input gets more by its own rhythm.
+    is_exact : bool
+        The limit is a promise that others count on: no rhythm stretches it.
 
     """
 
-    def __init__(self, limit_ns):
-        self.limit_ns = limit_ns
+    def __init__(self, limit_ns, is_exact=False):
+        self.limit_ns, self._is_exact = limit_ns, is_exact
         self.is_silent = False
         self._rhythm, self._heard = Rhythm(), None
 
@@ -243,6 +245,11 @@ class Silence:
         self._heard, self.is_silent = (clock_ns, now_ns), False
         return length_ns if was_silent else 0
 
+    @property
+    def is_unheard(self):
+        """Whether nothing has come yet."""
+        return self._heard is None
+
     def begins(self, clock_ns, now_ns):
         """Return the length (ns) of a silence that is long enough to be one just now, else 0."""
         length_ns = self.length_ns(clock_ns, now_ns)
@@ -263,6 +270,8 @@ class Silence:
         self._rhythm.clear()
 
     def _limit_ns(self):
+        if self._is_exact:
+            return self.limit_ns
         return max(self.limit_ns, int(GAP_PERIODS * (self._rhythm.usual_ns or SLOWEST_NS)))
 
 

@@ -82,6 +82,19 @@ def test_a_slow_sensor_is_not_called_dead():
     assert silence.begins(63_100 * MS, 63_100 * MS) == 5100 * MS
 
 
+def test_an_exact_limit_holds_from_the_first_message_on_and_for_a_slow_sensor_too():
+    silence = Silence(500 * MS, is_exact=True)
+    assert silence.is_unheard
+    for at in range(0, 20_000, 2000):
+        assert silence.heard(at * MS, at * MS) == (2000 * MS if at else 0)
+        assert not silence.is_unheard and not silence.is_silent
+        assert silence.begins((at + 500) * MS, (at + 500) * MS) == 0
+        assert silence.begins((at + 501) * MS, (at + 501) * MS) == 501 * MS
+        assert silence.is_silent and silence.begins((at + 900) * MS, (at + 900) * MS) == 0
+    silence.start_over()
+    assert silence.is_unheard and not silence.is_silent
+
+
 def test_a_clock_that_leaps_alone_or_stands_still_alone_is_no_silence():
     silence = Silence(1000 * MS)
     for at in range(0, 5000, 100):

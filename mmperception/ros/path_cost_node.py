@@ -23,7 +23,7 @@ from mmperception.ros.speed_limit_link import SpeedLimitLink
 from mmperception.ros.stamps import stamp_of
 from mmperception.ros.track_inbox import TrackInbox
 from mmperception.ros.working_node import elapsed_ms, LOG_PERIOD_S, WorkingNode
-from mmperception.stamp_watch import StampWatch
+from mmperception.stamp_watch import Silence, StampWatch
 from mmperception.synchronizer import MatchedSet
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import PointCloud2
@@ -68,8 +68,9 @@ class PathCostNode(WorkingNode):
     def activate(self):
         """Subscribe and begin to work."""
         super().activate()
-        self.heard_ns = self.arrived_ns = None
-        self.is_lidar_lost = False
+        # That the LiDAR is gone is a promise of the safety path: no slow rhythm puts it off.
+        timeout_ns = int(self.config.sync.lidar_timeout_ms * 1e6)
+        self.lidar_silence = Silence(timeout_ns, is_exact=True)
         self.meters = {
             topic: Meter(self.config, StampWatch(), may_lack=topic == 'odom') for topic in HEARD
         }
@@ -114,15 +115,10 @@ class PathCostNode(WorkingNode):
     def idle(self, now_ns):
         """Notice that the LiDAR is gone; say again which speed limit holds."""
         self.limits.send()
-        if self.heard_ns is None or self.is_lidar_lost:
-            return
-        # By steady time too: a played clock leaps ahead of a sweep that is on its way.
-        silent_ns = self._clock_ns() - self.heard_ns
-        silent_ms = min(silent_ns, now_ns - self.arrived_ns) / 1e6
-        if silent_ms > self.config.sync.lidar_timeout_ms:
-            self.is_lidar_lost = True
+        silent_ns = self.lidar_silence.begins(self._clock_ns(), now_ns)
+        if silent_ns:
             self.get_logger().error(
-                f'no sweep for {silent_ms:.0f} ms: path_cost follows on_lidar_loss: '
+                f'no sweep for {silent_ns / 1e6:.0f} ms: path_cost follows on_lidar_loss: '
                 f'{self.config.path_cost.on_lidar_loss}'
             )
             self._say_last_words()
@@ -131,7 +127,7 @@ class PathCostNode(WorkingNode):
         """Forget the tracks that wait."""
         self.tracks.clear()
         self.signs.clear()
-        self.heard_ns = None
+        self.lidar_silence.start_over()
         for meter in self.meters.values():
             meter.start_over()
 
@@ -145,7 +141,7 @@ class PathCostNode(WorkingNode):
     def report(self):
         """Say what the sweeps, the tracks and the work do."""
         level, message = diagnostics.OK, 'working'
-        if self.is_lidar_lost or self.heard_ns is None:
+        if self.lidar_silence.is_silent or self.lidar_silence.is_unheard:
             level, message = diagnostics.ERROR, 'no sweeps on lidar/points'
         elif not self.tracks.is_fed():
             level, message = diagnostics.WARN, 'nobody publishes tracks: obstacles have no class'
@@ -197,12 +193,12 @@ class PathCostNode(WorkingNode):
             self.get_logger().error(f'dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
             return
         moment = self.moment()
-        self.heard_ns, self.arrived_ns, self.is_lidar_lost = *moment[:2], False
+        self.lidar_silence.heard(moment.clock_ns, moment.steady_ns)
         verdict = meter.add(stamp_ns, moment)
         if verdict == 'keep' and meter.is_out_of_order(stamp_ns):
             meter.refuse('late')  # the grid holds what came after it already
         elif verdict in ('keep', 'jump'):
-            self.worker.put(Arrival(stamp_ns=stamp_ns, received_ns=self.arrived_ns, data=data))
+            self.worker.put(Arrival(stamp_ns=stamp_ns, received_ns=moment.steady_ns, data=data))
 
     def _wait_for_tracks(self, arrival):
         """Return the tracks of a sweep, or None after the wait; say so when it was in vain."""
