@@ -197,6 +197,9 @@ class GroundConfig:
         0.3, 'm', 'Ground this much lower than it should be is a hole or a step down; 0: none.'
     )
     hole_range_m: float = option(12.0, 'm', 'Holes are looked for up to here.')
+    mist_range_m: float = option(
+        15.0, 'm', 'Mist, rain and dust are told from obstacles up to here; 0: nowhere.'
+    )
     self_length_m: float = option(5.0, 'm', 'Length of the robot; points within are its own.')
     self_width_m: float = option(2.2, 'm', 'Width of the robot; points within are its own.')
     self_center_x_m: float = option(1.3, 'm', "x of the robot's middle in base_frame.")
@@ -210,6 +213,10 @@ class GroundConfig:
         require(
             self.hole_depth_m == 0 or self.hole_depth_m >= self.obstacle_height_m,
             'ground.hole_depth_m: must be 0 or at least ground.obstacle_height_m',
+        )
+        require(
+            self.mist_range_m == 0 or 3 <= self.mist_range_m <= self.range_m,
+            'ground.mist_range_m: must be 0 or from 3 up to ground.range_m',
         )
 
 

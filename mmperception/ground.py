@@ -6,7 +6,7 @@ Second stage of the safety path: `polar.py` before it, `cost.py` after it. No le
 that an unknown thing is an obstacle too. The ground is the map of `height_map.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmperception.datatypes import GroundSplit
 from mmperception.height_map import (
@@ -17,6 +17,7 @@ from mmperception.height_map import (
     residual,
     tilt,
 )
+from mmperception.mist import without_mist
 from mmperception.polar import bins_to, parts_of, polar_points
 from mmperception.rays import LowestRays
 import numpy as np
@@ -41,7 +42,7 @@ class Ground:
 
 def split_ground(points_base, config):
     """
-    Divide a sweep into ground, obstacles and the rest (overhanging, own body, noise).
+    Divide a sweep into ground, obstacles and the rest (overhanging, mist, own body, noise).
 
     Parameters
     ----------
@@ -87,6 +88,8 @@ def model_ground(points, config):
     table = grow_ground(low, grid, plane, config)
     surface = plane, residual(table, grid, plane, points.num_bins)
     split, steepest = _split(points, surface, config)
+    is_obstacle = without_mist(points, split, steepest, config.mist_range_m)
+    split = replace(split, is_obstacle=is_obstacle)
     return Ground(split=split, plane=plane, table=table, grid=grid, steepest=steepest)
 
 

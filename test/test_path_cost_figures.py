@@ -216,6 +216,25 @@ def test_evaluate_a_drive_prints_the_figures_with_the_outline_of_its_car(
     assert 'path-cost of geometry alone' in capsys.readouterr().out
 
 
+def test_sweeps_of_a_drive_are_degraded_on_demand(tmp_path, capsys, monkeypatch):
+    numbers = []
+
+    class Watched(cost.CostMapper):
+        """Notes how many points come."""
+
+        def integrate(self, sweep):
+            numbers.append(len(sweep.points_lidar))
+            return super().integrate(sweep)
+
+    monkeypatch.setattr(cost, 'CostMapper', Watched)
+    asked = ['evaluate', str(make_moving_drive(tmp_path).path), '--suite', 'path-cost']
+    assert main(asked) == main([*asked, '--corrupt', 'fov/3']) == 0
+    whole, degraded = np.split(np.array(numbers), 2)
+    assert (degraded < whole / 2).all() and len(whole) > 0
+    assert main([*asked, '--corrupt', 'smoke/1']) == 2
+    assert 'smoke/1' in capsys.readouterr().err
+
+
 def test_evaluate_a_drive_without_odometry_says_so_in_one_sentence(tmp_path, capsys):
     path = make_drive(tmp_path)
     assert main(['evaluate', str(path), '--suite', 'path-cost']) == 1

@@ -44,7 +44,7 @@ def add_arguments(parser):
                         help='simulated: how many drives, of seeds 101 and on')  # fmt: skip
     parser.add_argument('--seconds', type=float, default=4.0, help='simulated: of each drive')
     parser.add_argument('--corrupt', metavar='NAME/SEVERITY',
-                        help='simulated path-cost: degraded sweeps, beams/2 or fog/1')  # fmt: skip
+                        help='path-cost: degraded sweeps, beams/2 or fog/1')  # fmt: skip
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures here too')
     add_settings(parser)
 
@@ -78,7 +78,7 @@ def run(args):
     samples, total, mounting = open_samples(args.path, kind, config)
     samples = tqdm(samples, total=total, unit='frame', disable=None)
     if suite == PATH_COST:
-        weights, metrics = suites.path_cost(samples, config)
+        weights, metrics = suites.path_cost(samples, config, args.corrupt)
     elif suite == 'robustness':
         weights, metrics = suites.robustness(samples, config, mounting, args.every)
     elif suite == 'sim-gap':

@@ -21,12 +21,13 @@ def accuracy(samples, config, mounting, is_sequence):
     return str(perceiver.weights_name), metrics
 
 
-def path_cost(samples, config):
-    """Judge the cost grid of geometry alone."""
+def path_cost(samples, config, corruption=None):
+    """Judge the cost grid of geometry alone, on sweeps as `NAME/SEVERITY` degrades them."""
     from mmperception.cost import CostMapper
     from mmperception.evaluation.path_cost import map_sweeps, path_cost_metrics
     from mmperception.evaluation.report import NO_WEIGHTS
 
+    samples = _corrupted(samples, _corruption(corruption))
     sweeps = list(map_sweeps(samples, CostMapper(config)))
     return NO_WEIGHTS, path_cost_metrics(sweeps, config.ground)
 
@@ -40,6 +41,21 @@ def simulated_path_cost(num_drives, seconds, config, corruption=None):
     seeds = range(FIRST_SEED, FIRST_SEED + num_drives)
     drives = judge_drives(seeds, seconds, config, _corruption(corruption))
     return truth_metrics(list(tqdm(drives, total=num_drives, unit='drive', disable=None)))
+
+
+def _corrupted(samples, corruption):
+    """Yield samples with degraded sweeps; of rows that depend on chance the first repetition."""
+    from dataclasses import replace
+
+    from mmperception.evaluation.corruptions import corrupt_frame, RANDOM
+
+    for index, sample in enumerate(samples):
+        if corruption is None:
+            yield sample
+            continue
+        repetition = 0 if corruption[0] in RANDOM else None
+        frame = corrupt_frame(sample.frame, *corruption, index, repetition)
+        yield replace(sample, frame=frame)
 
 
 def _corruption(text):
