@@ -52,7 +52,7 @@ class TruthTeller:
             center=truth.center + self._shift,
             size=truth.size,
             yaw=truth.yaw,
-            score=np.linspace(0.9, 0.5, N, dtype=np.float32),
+            score=np.linspace(0.9, 0.6, N, dtype=np.float32),
             label=np.array([CLASS_OF[kind] for kind in truth.kinds], np.int64).reshape(N),
             covariance=np.zeros((N, 6, 6)),
             track_id=np.arange(N),
