@@ -158,7 +158,7 @@ def _decode_cameras(heads, batch, b):
 
 
 def _decode_camera(heat, box, pixel_from_base):
-    heat_rows = heat.shape[1]
+    last_row = 4 * heat.shape[1] - 1
     heat, label, row, column = find_peaks(torch.sigmoid(heat.float()), 100)
     values = box.float()[:, row, column]
     # Features sit at a quarter of the image: cell c is centred on pixel 4 c + 1.5.
@@ -167,13 +167,12 @@ def _decode_camera(heat, box, pixel_from_base):
     turn = torch.atan2(values[8], values[9]) / 2
     size = values[5:8].clamp(-3, 4).exp().T
     ray = torch.cat((pixel, torch.ones_like(pixel[:1])))  # (3, n)
-    h = 4 * heat_rows
     for _ in range(NUM_FITS):
         center = torch.linalg.solve(pixel_from_base[:, :3], ray * depth - pixel_from_base[:, 3:]).T
         yaw = turn + torch.atan2(center[:, 1], center[:, 0])
         top, bottom = _image_rows(center, size, yaw, pixel_from_base)
         # A height in the image is seen better than a depth; a box cut by the rim shows none.
-        is_whole = (top > 0) & (bottom < h - 1)
+        is_whole = (top > 0) & (bottom < last_row)
         factor = (bottom - top) / (4 * values[3].clamp(-1, 5).exp())
         depth = depth * torch.where(is_whole, factor.clamp(0.7, 1.4), 1.0)
     return {

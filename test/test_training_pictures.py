@@ -10,7 +10,7 @@ from mmperception.tensors import CameraInput, Inputs, make_batch
 from mmperception.training.augment import draw_turn, move_picture, spoil_picture, turn_scene
 from mmperception.training.camera_loop import CameraTrainer
 from mmperception.training.config import TrainConfig
-from mmperception.training.data import _miscalibrated, MISCALIBRATED
+from mmperception.training.data import _degraded, _miscalibrated, MISCALIBRATED
 from mmperception.training.targets import camera_targets
 import numpy as np
 import pytest
@@ -62,6 +62,17 @@ def test_a_spoilt_picture_keeps_its_shape_and_now_and_then_goes_dark():
     assert min(means) < 0.5 * scene.pixels.mean() and np.median(means) > 0.8 * scene.pixels.mean()
     none = make_scene(with_pixels=False)
     assert spoil_picture(none, np.random.default_rng(0)) is none
+
+
+def test_the_pictures_of_a_clip_change_alike_however_many_points_their_sweeps_have():
+    scene = make_scene()
+    shorter = replace(
+        scene, points=scene.points[::2], intensity=scene.intensity[::2], ring=scene.ring[::2]
+    )
+    for seed in range(20):
+        one, other = (_degraded(s, np.random.default_rng(seed)) for s in (scene, shorter))
+        assert (one.pixels == other.pixels).all()
+        assert (one.pixel_from_base == other.pixel_from_base).all()
 
 
 def test_a_slipped_camera_is_a_few_pixels_off_and_the_scene_keeps_the_truth():

@@ -159,11 +159,8 @@ def spoil_picture(scene, rng):
             )
     if rng.random() < 0.5:
         noise = rng.standard_normal((h // 2, w // 2, 3), np.float32) * rng.uniform(0, 12)
-        pixels += (
-            np.repeat(np.repeat(noise, 2, 0), 2, 1)
-            if rng.random() < 0.5
-            else cv2.resize(noise, (w, h))
-        )
+        kind = cv2.INTER_NEAREST if rng.random() < 0.5 else cv2.INTER_LINEAR
+        pixels += cv2.resize(noise, (w, h), interpolation=kind)
     return replace(scene, pixels=np.clip(pixels, 0, 255).astype(np.uint8))
 
 

@@ -190,8 +190,9 @@ def without_camera(scene):
 
 
 def _degraded(scene, rng):
-    scene = move_picture(thin_points(scene, rng), rng)
-    return spoil_picture(change_light(scene, rng), rng)
+    # Points last: how much is drawn for them depends on their number, which differs in a clip.
+    scene = spoil_picture(change_light(move_picture(scene, rng), rng), rng)
+    return thin_points(scene, rng)
 
 
 def clip_inputs(clip, rng, chance):
