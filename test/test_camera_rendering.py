@@ -91,6 +91,11 @@ def test_an_empty_scene_is_sky_above_a_bright_horizon():
     assert (pixels[..., 2] + 3 >= pixels[..., 0]).mean() > 0.95
 
 
+def test_a_wall_may_hide_the_whole_sky():
+    pixels = picture_of(upright_square(2.0, -20.0, -20.0, 40.0, RED))
+    assert is_red(pixels).all()
+
+
 def test_what_is_behind_the_camera_is_not_seen():
     pixels = picture_of(upright_square(-5.0, -1.0, 0.5, 2.0, RED))
     assert not is_red(pixels).any()

@@ -35,6 +35,8 @@ def shade(scene, samples, world_from_camera, appearance):
     haze = np.float32((0.95, 1.02, 1.12)) * appearance.sky_light.mean() * np.float32(1.1)
     light = light * clear + haze * (1 - clear)
     rows = samples.is_sky.any(axis=1)
+    if not rows.any():
+        return light
     sky = sky_colour(view[rows], appearance)
     light[rows] = np.where(samples.is_sky[rows][..., None], sky, light[rows])
     return light
