@@ -7,10 +7,9 @@ Objects as Points (Zhou et al., 2019); the score joins the class heat with the b
 estimate (Zheng et al., CIA-SSD, AAAI 2021). Everything here is float32.
 """
 
-from itertools import product
-
 from mmperception.datatypes import Detections
 from mmperception.network.heads import FOCAL_PX, vertical_focal_px
+from mmperception.network.image_check import check_scores, image_rectangles
 from mmperception.network.peaks import find_peaks, strongest_peaks
 from mmperception.network.refine import refine_boxes
 import numpy as np
@@ -102,6 +101,36 @@ def look_again(refiner, batch, b, boxes):
     return boxes
 
 
+def hold_against_images(check, heads, batch, b, boxes):
+    """
+    Rank the boxes of one sample anew by what its images say of each.
+
+    Parameters
+    ----------
+    check : ImageCheck
+        In evaluation mode, on the CPU.
+    heads : Heads
+        With the cameras' `features`.
+    batch : Batch
+        On the CPU.
+    b : int
+        Sample; without LiDAR its boxes come from the images already and are kept.
+    boxes : dict
+        As `look_again` gives them.
+
+    Returns
+    -------
+    dict
+
+    """
+    if not batch.lidar_mask[b] or not batch.image_mask[b].any() or not len(boxes['score']):
+        return boxes
+    score = check_scores(check, heads, batch, b, boxes)
+    order = np.argsort(-score, kind='stable')
+    order = order[score[order] >= MIN_SCORE]
+    return {name: value[order] for name, value in ({**boxes, 'score': score}).items()}
+
+
 def detections_from_boxes(boxes, stamp_ns, frame_id):
     """Build `Detections` from one entry of `decode_boxes`."""
     N = len(boxes['score'])
@@ -170,7 +199,8 @@ def _decode_camera(heat, box, pixel_from_base):
     for _ in range(NUM_FITS):
         center = torch.linalg.solve(pixel_from_base[:, :3], ray * depth - pixel_from_base[:, 3:]).T
         yaw = turn + torch.atan2(center[:, 1], center[:, 0])
-        top, bottom = _image_rows(center, size, yaw, pixel_from_base)
+        rectangle, _ = image_rectangles(center, size, yaw, pixel_from_base)
+        top, bottom = rectangle[:, 1], rectangle[:, 3]
         # A height in the image is seen better than a depth; a box cut by the rim shows none.
         is_whole = (top > 0) & (bottom < last_row)
         factor = (bottom - top) / (4 * values[3].clamp(-1, 5).exp())
@@ -183,17 +213,6 @@ def _decode_camera(heat, box, pixel_from_base):
         'label': label,
         'sigma_m': CAMERA_SIGMA_PER_M * depth,
     }
-
-
-def _image_rows(center, size, yaw, pixel_from_base):
-    """Return the highest and the lowest image row (n,) of boxes before a camera."""
-    signs = torch.tensor(list(product((-0.5, 0.5), repeat=3)), device=size.device)  # (8, 3)
-    x, y, z = (signs * size[:, None]).unbind(-1)  # (n, 8)
-    cos, sin = torch.cos(yaw)[:, None], torch.sin(yaw)[:, None]
-    corners = torch.stack((cos * x - sin * y, sin * x + cos * y, z), -1) + center[:, None]
-    projected = corners @ pixel_from_base[:, :3].T + pixel_from_base[:, 3]
-    row = projected[..., 1] / projected[..., 2].clamp(min=0.5)
-    return row.amin(1), row.amax(1)
 
 
 def _empty(device):

@@ -3,7 +3,8 @@
 The pipeline: what happens to one frame, in reading order. Start here.
 
     Frame -> inputs (tensors.py) -> network (network/model.py) -> boxes (decode.py)
-          -> boxes corrected from their points (network/refine.py) -> tracks (tracking.py)
+          -> boxes corrected from their points (network/refine.py), held against the images
+          (network/image_check.py) -> tracks (tracking.py)
           -> signs (sign_stage.py): networks, ranges and tracks of their own
 
 On a CPU with two threads or more the images' part of the network runs beside the making of the
@@ -22,7 +23,12 @@ from time import perf_counter
 
 from mmperception import checkpoint
 from mmperception.datatypes import Detections, Tracks
-from mmperception.decode import decode_boxes, detections_from_boxes, look_again
+from mmperception.decode import (
+    decode_boxes,
+    detections_from_boxes,
+    hold_against_images,
+    look_again,
+)
 from mmperception.devices import choose_device, choose_precision
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import fold_batch_norm, PerceptionNetwork
@@ -67,7 +73,7 @@ class Perceiver:
         if self.device.type == 'cpu' and not network.fusion.has_memory:
             self.swift = SwiftNetwork(self.network, self.is_half)
         # Points are cut out on the CPU, and a few dozen crops are done before a copy would be.
-        self.refiner = network.refiner
+        self.refiner, self.image_check = network.refiner, network.image_check
         # Only networks that remember sweeps put something in.
         self.past = SweepMemory()
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
@@ -136,6 +142,9 @@ class Perceiver:
         if self.refiner is not None:
             with _timed(timings_ms, 'refine'):
                 boxes = look_again(self.refiner, batch, 0, boxes)
+        if self.image_check is not None:
+            with _timed(timings_ms, 'check'), one_thread():
+                boxes = hold_against_images(self.image_check, heads, batch, 0, boxes)
         return detections_from_boxes(boxes, frame.stamp_ns, self.config.base_frame)
 
     def _prepare(self, frame, past):
@@ -231,7 +240,7 @@ def load_perceiver(config, weights=None):
 def untrained_perceiver(config, seed=0):
     """Return a Perceiver with random weights: shape and speed are real, the output is not."""
     torch.manual_seed(seed)
-    network = PerceptionNetwork(NetworkConfig(refine=True)).eval()
+    network = PerceptionNetwork(NetworkConfig(refine=True, check_images=True)).eval()
     # Some peaks, so that boxes are made as in earnest: heat begins below what is ever given out.
     torch.nn.init.constant_(network.bev_head.heat[-1].bias, -2.0)
     return Perceiver(network, config)

@@ -140,8 +140,10 @@ def test_an_exported_file_names_the_data_of_both_stages_and_no_folder(tmp_path, 
 def test_an_exported_file_may_take_its_second_stage_from_another(tmp_path):
     paths = [tmp_path / name for name in ('first.safetensors', 'second.safetensors')]
     torch.manual_seed(0)
-    networks = [PerceptionNetwork(NetworkConfig(refine=is_second)) for is_second in (False, True)]
+    configs = NetworkConfig(), NetworkConfig(refine=True, check_images=True)
+    networks = [PerceptionNetwork(config) for config in configs]
     facts = [{'train': '{"seed": 1}'}, {'train': '{"seed": 2}', 'refine': '{"seed": 3}'}]
+    facts[1]['check_images'] = '{"seed": 4}'
     for path, network, fact in zip(paths, networks, facts, strict=True):
         checkpoint.save_network(path, network, fact)
     arguments = argparse.Namespace(
@@ -150,10 +152,11 @@ def test_an_exported_file_may_take_its_second_stage_from_another(tmp_path):
     assert export.run(arguments) == 0
     joined, metadata = checkpoint.load_network(arguments.out)
     for name, value in joined.state_dict().items():
-        source = networks[1] if name.startswith('refiner.') else networks[0]
+        source = networks[name.startswith(('refiner.', 'image_check.'))]
         assert torch.equal(value, source.state_dict()[name]), name
     assert json.loads(metadata['train'])['seed'] == 1
     assert json.loads(metadata['refine'])['seed'] == 3
+    assert json.loads(metadata['check_images'])['seed'] == 4
     arguments.second = paths[0]
     arguments.force = True
     with pytest.raises(ValueError, match='no second stage'):

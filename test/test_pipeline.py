@@ -25,10 +25,10 @@ from synthetic import SMALL_NETWORK
 import torch
 
 
-def make_network():
+def make_network(**shape):
     """Return a small network whose random weights let images speak, too: as made, they do not."""
     torch.manual_seed(3)
-    network = PerceptionNetwork(SMALL_NETWORK).eval()
+    network = PerceptionNetwork(replace(SMALL_NETWORK, **shape)).eval()
     torch.nn.init.normal_(network.bev_head.residual.weight, std=0.5)
     torch.nn.init.constant_(network.bev_head.heat[-1].bias, -2.0)
     torch.nn.init.constant_(network.camera_head.heat[-1].bias, -1.0)
@@ -84,6 +84,29 @@ def test_the_stages_are_timed_in_the_order_in_which_they_run():
     timings_ms = make_perceiver().perceive(make_frame()).timings_ms
     assert list(timings_ms) == ['prepare', 'network', 'decode', 'track']
     assert min(timings_ms.values()) > 0
+
+
+def test_images_weigh_what_a_camera_sees_and_nothing_else():
+    network = make_network(check_images=True)
+    before = Perceiver(network, from_mapping({'device': 'cpu', 'precision': 'float32'}))
+    found, blind = (before.detect(make_frame(cameras=c)) for c in (None, ()))
+    with torch.no_grad():
+        network.image_check.out.bias += 1.0
+    after = Perceiver(network, from_mapping({'device': 'cpu', 'precision': 'float32'}))
+    timings_ms = {}
+    weighed = after.detect(make_frame(), timings_ms)
+    assert 'check' in timings_ms
+    is_ahead = weighed.center[:, 0] > np.abs(weighed.center[:, 1])
+    # Of the same boxes those before the camera gain, as far as it sees them; none loses.
+    before_of = {
+        (*c, k): x for c, k, x in zip(found.center, found.label, found.score, strict=True)
+    }
+    same = ((*c, k) for c, k in zip(weighed.center, weighed.label, strict=True))
+    gain = weighed.score - np.array([before_of[key] for key in same])
+    assert np.max(gain[is_ahead]) > 0.05 and np.min(gain) > -1e-6
+    behind = weighed.center[:, 0] < -2.0
+    assert behind.any() and np.abs(np.array(gain)[behind]).max() < 1e-6
+    assert np.array_equal(after.detect(make_frame(cameras=())).score, blind.score)
 
 
 def test_small_operations_stay_on_one_thread_and_the_network_keeps_its_own(monkeypatch):

@@ -24,9 +24,7 @@ from mmperception.training.data import SceneBatches
 from mmperception.training.losses import overlap_along
 from mmperception.training.refine_bank import (
     Crops,
-    load_bank,
     make_bank,
-    save_bank,
     STORED_POINTS,
 )
 from mmperception.training.refine_loop import augment, choose_points, refine_loss, RefineTrainer
@@ -243,8 +241,8 @@ def test_bank_holds_true_boxes_with_their_points(tmp_path):
     network = PerceptionNetwork(NetworkConfig()).eval()
     train = TrainConfig(drives=(), batch_size=2, steps=3, seed=5)
     batches = SceneBatches(train, network.config, [make_scene(with_pixels=False)])
-    save_bank(tmp_path / 'bank.npz', make_bank(network, batches, range(3)))
-    crops = load_bank(tmp_path / 'bank.npz')
+    Crops.save(tmp_path / 'bank.npz', make_bank(network, batches, range(3)))
+    crops = Crops.load(tmp_path / 'bank.npz')
     drawn = crops.at(crops.is_drawn & (crops.label == 0) & (crops.count > 0))
     assert len(drawn) >= 2
     assert drawn.true_center.abs().max() < 1e-5 and drawn.true_yaw.abs().max() < 1e-5
@@ -262,7 +260,7 @@ def test_killed_second_stage_resumes_where_it_was(tmp_path):
     runs = {}
     for name in ('whole', 'killed'):
         (tmp_path / name).mkdir()
-        save_bank(tmp_path / name / 'bank.npz', [make_crops(16)])
+        Crops.save(tmp_path / name / 'bank.npz', [make_crops(16)])
         runs[name] = RefineTrainer(train, tmp_path / name, [])
     runs['whole'].run(lambda step, parts: None)
     short = replace(train, steps=2)
@@ -273,7 +271,7 @@ def test_killed_second_stage_resumes_where_it_was(tmp_path):
     resumed.run(lambda step, parts: None)
     whole, facts = load_network(tmp_path / 'whole' / 'weights.safetensors')
     again, _ = load_network(tmp_path / 'killed' / 'weights.safetensors')
-    assert facts['samples'] == '7' and facts['refine_crops'] == '32'
+    assert facts['samples'] == '7' and facts['refine_rows'] == '32'
     start, _ = load_network(first)
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, again.state_dict()[name], atol=1e-6), name

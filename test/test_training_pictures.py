@@ -176,5 +176,5 @@ def test_a_camera_branch_without_any_image_says_what_is_missing(tmp_path):
 
 
 def test_a_camera_branch_and_a_second_stage_are_not_trained_at_once():
-    with pytest.raises(ValueError, match='looks at no image'):
+    with pytest.raises(ValueError, match='one part'):
         TrainConfig(camera_alone=True, refine=True, start='weights')

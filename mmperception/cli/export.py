@@ -9,7 +9,7 @@ from pathlib import Path
 from mmperception import checkpoint
 from mmperception.datatypes import CLASSES
 from mmperception.evaluation.report import source_commit
-from mmperception.network.model import PerceptionNetwork
+from mmperception.network.model import ADDED_PARTS, PerceptionNetwork
 from mmperception.sign_classes import SIGN_CLASSES
 from mmperception.sign_weights import load_sign_network
 
@@ -21,7 +21,9 @@ def add_arguments(parser):
     parser.add_argument('weights', type=Path, help='weights.safetensors of a run')
     parser.add_argument('out', type=Path, help='file to write')
     parser.add_argument(
-        '--second', type=Path, help='weights whose second stage is taken instead of its own'
+        '--second',
+        type=Path,
+        help='weights whose second stage and image check are taken instead of its own',
     )
     parser.add_argument('--force', action='store_true', help='overwrite an existing file')
 
@@ -48,11 +50,14 @@ def _with_second_stage(first, metadata, path):
     other, facts = checkpoint.load_network(path)
     if other.refiner is None:
         raise ValueError(f'--second: {path} has no second stage')
-    network = PerceptionNetwork(replace(first.config, refine=True))
-    parts = {n: v for n, v in first.state_dict().items() if not n.startswith('refiner.')}
-    second = {n: v for n, v in other.state_dict().items() if n.startswith('refiner.')}
+    network = PerceptionNetwork(
+        replace(first.config, refine=True, check_images=other.image_check is not None)
+    )
+    parts = {n: v for n, v in first.state_dict().items() if not n.startswith(ADDED_PARTS)}
+    second = {n: v for n, v in other.state_dict().items() if n.startswith(ADDED_PARTS)}
     network.load_state_dict(parts | second)
-    return network, metadata | {n: v for n, v in facts.items() if n.startswith('refine')}
+    known = ('refine', 'check_images')
+    return network, metadata | {n: v for n, v in facts.items() if n.startswith(known)}
 
 
 def _is_of_signs(path):
@@ -74,8 +79,9 @@ def _sign_facts(metadata):
 
 
 def _facts(metadata):
-    """Say what the file was made from, both stages; the licence follows from the data."""
-    runs = {name: json.loads(metadata[name]) for name in ('train', 'refine') if name in metadata}
+    """Say what the file was made from, all stages; the licence follows from the data."""
+    names = ('train', 'refine', 'check_images')
+    runs = {name: json.loads(metadata[name]) for name in names if name in metadata}
     drives = sorted({d for run in runs.values() if run.get('data') for d in run.get('drives', [])})
     parts = [f'KITTI raw drives {", ".join(drives)}'] if drives else []
     if any(run.get('scenes') for run in runs.values()):

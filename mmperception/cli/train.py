@@ -83,6 +83,10 @@ def _trainer(train, out, root, device):
         from mmperception.training.refine_loop import RefineTrainer
 
         return RefineTrainer(train, out, real, device)
+    if train.check_images:
+        from mmperception.training.check_loop import CheckTrainer
+
+        return CheckTrainer(train, out, real, device)
     if train.camera_alone:
         from mmperception.training.camera_loop import CameraTrainer
 

@@ -36,6 +36,8 @@ class NetworkConfig:
         At most this many occupied in-view pillars, nearest first, look at the image.
     refine : bool
         With the second stage, see network/refine.py.
+    check_images : bool
+        Boxes are held against the images, see network/image_check.py.
     classes : tuple of str
 
     """
@@ -52,6 +54,7 @@ class NetworkConfig:
     image_width: int = 640
     max_fused_pillars: int = 8192
     refine: bool = False
+    check_images: bool = False
     classes: tuple[str, ...] = CLASSES
 
     def __post_init__(self):

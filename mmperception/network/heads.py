@@ -38,7 +38,8 @@ class Heads:
     (B, K, classes, h, w) and `camera_box` (B, K, 10, h, w) at a quarter of the network's image.
     `memory` (B, C, Y, X) is what the next sweep remembers, None for kinds without memory; `pairs`
     two (n, C) of LiDAR and camera features at the same pillars, when they were asked for. `peaks`
-    is what `find_peaks` gave for the fused heat of each sample, where it is known already.
+    is what `find_peaks` gave for the fused heat of each sample, where it is known already;
+    `features` (B, K, C, h, w) the maps of the camera trunk.
     """
 
     heat_lidar: torch.Tensor
@@ -49,6 +50,7 @@ class Heads:
     memory: torch.Tensor | None = None
     pairs: tuple[torch.Tensor, torch.Tensor] | None = None
     peaks: list[tuple] | None = None
+    features: torch.Tensor | None = None
 
 
 def _output(channels_in, channels_out):

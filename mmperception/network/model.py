@@ -14,6 +14,7 @@ import copy
 from mmperception.network.camera import ImageTrunk
 from mmperception.network.fusion import features_at_pillars, make_fusion
 from mmperception.network.heads import BevHead, CAMERA_CHANNELS, CameraHead, Heads
+from mmperception.network.image_check import ImageCheck
 from mmperception.network.lidar import (
     BevBackbone,
     coarse_cells,
@@ -26,6 +27,9 @@ from mmperception.network.refine import BoxRefiner
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+# Names of what looks at decoded boxes and is trained afterwards begin so.
+ADDED_PARTS = ('refiner.', 'image_check.')
 
 
 class PerceptionNetwork(nn.Module):
@@ -45,8 +49,11 @@ class PerceptionNetwork(nn.Module):
             channels, config.bev_channels[1], config.pillar_channels, num_classes
         )
         self.camera_head = CameraHead(config.feature_channels, num_classes)
-        # Not part of `forward`: it looks at decoded boxes.
+        # Not part of `forward`: they look at decoded boxes.
         self.refiner = BoxRefiner(num_classes) if config.refine else None
+        self.image_check = None
+        if config.check_images:
+            self.image_check = ImageCheck(config.feature_channels, num_classes)
 
     def forward(self, batch, cells=None, memory=None, with_pairs=False):
         """
@@ -69,6 +76,7 @@ class PerceptionNetwork(nn.Module):
             camera_box=camera_box,
             memory=evidence if self.fusion.has_memory else None,
             pairs=features_at_pillars(pillars, batch, features) if with_pairs else None,
+            features=features,
         )
 
     def remember(self, batch, memory=None):

@@ -68,7 +68,7 @@ class SwiftNetwork:
             motion = self.network.motion(batch.motion)
             evidence = self.reader(pillars, batch, features, motion, occupancy)
         found = self.head(fine, middle, evidence)
-        return Heads(**found, camera_heat=camera_heat, camera_box=camera_box)
+        return Heads(**found, camera_heat=camera_heat, camera_box=camera_box, features=features)
 
     def _cameras(self, batch, seen):
         """Return the feature maps (1, K, C, h, w) float32, and what the camera heads say."""
@@ -81,7 +81,7 @@ class SwiftNetwork:
         if seen is not None:
             mask = batch.image_mask
             features[mask] = seen.float()
-            if not batch.lidar_mask[0]:
+            if self.network.image_check is not None or not batch.lidar_mask[0]:
                 heat[mask] = _run(self.camera_heat, seen).float()
                 box[mask] = _run(self.camera_box, seen).float()
         return features, heat, box

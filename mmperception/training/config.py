@@ -38,10 +38,13 @@ class TrainConfig:
     refine : bool
         Train the second stage alone, on what the first stage of `start` proposes; `batch_size`
         is then a number of crops.
+    check_images : bool
+        Train the image check alone (network/image_check.py), on what `start` finds; `batch_size`
+        is then a number of boxes.
     camera_alone : bool
         Train the camera branch alone, on images; the other parts of `start` stay as they are.
     bank_batches : int
-        Batches of four scenes that the first stage looks at for the second.
+        Batches of four scenes that the network looks at for what is trained on its boxes.
     steps, batch_size : int
     minutes : float
         The run ends, and the rate falls to its end, after so long; 0: by steps alone.
@@ -75,6 +78,7 @@ class TrainConfig:
     real_share: float = 0.5
     start: str = ''
     refine: bool = False
+    check_images: bool = False
     camera_alone: bool = False
     bank_batches: int = 400
     steps: int = 6000
@@ -99,10 +103,15 @@ class TrainConfig:
             raise ValueError(f'sensors: {self.sensors!r} is none of {", ".join(SENSORS)}')
         if self.steps < 1 or self.batch_size < 1:
             raise ValueError('steps and batch_size: must be at least 1')
+        alone = [n for n in ('refine', 'check_images', 'camera_alone') if getattr(self, n)]
+        if len(alone) > 1:
+            raise ValueError(f'{" and ".join(alone)}: one part is trained alone at a time')
         if self.refine and not self.start:
             raise ValueError('refine: needs start, the weights of the first stage')
-        if self.refine and self.camera_alone:
-            raise ValueError('refine and camera_alone: the second stage looks at no image')
+        if self.check_images and not self.start:
+            raise ValueError('check_images: needs start, the weights of both stages')
+        if self.check_images and not self.camera_batches:
+            raise ValueError('check_images: camera_batches must be above 0')
 
     @property
     def network(self):

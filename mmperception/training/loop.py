@@ -16,7 +16,7 @@ from pathlib import Path
 import time
 
 from mmperception.checkpoint import load_network, read_tensors, save_network, save_tensors
-from mmperception.network.model import PerceptionNetwork
+from mmperception.network.model import ADDED_PARTS, PerceptionNetwork
 from mmperception.training.data import SceneBatches
 from mmperception.training.losses import decorrelation_loss, total_loss
 from mmperception.training.senses import with_only
@@ -60,10 +60,10 @@ class Trainer:
         torch.manual_seed(train.seed)
         network = PerceptionNetwork(self.config)
         if train.start:
-            # A second stage belongs to the first that it was trained on: this one changes.
+            # What looks at boxes belongs to the network that it was trained on: this one changes.
             old = load_network(train.start)[0].state_dict()
             network.load_state_dict(
-                {name: value for name, value in old.items() if not name.startswith('refiner.')}
+                {name: value for name, value in old.items() if not name.startswith(ADDED_PARTS)}
             )
         network.trunk.to(memory_format=torch.channels_last)
         network.backbone.to(memory_format=torch.channels_last)

@@ -8,10 +8,11 @@ boxes are kept as well, to be pushed about while training. A crop is a few hundr
 whole bank stays in memory and an epoch over it takes seconds.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from mmperception.decode import decode_boxes
 from mmperception.network.refine import chosen, in_box_axes, lots
+from mmperception.training.bank import BankRows
 from mmperception.training.scenes import IGNORED
 from mmperception.training.targets import MIN_POINTS, stack_targets
 import numpy as np
@@ -25,7 +26,7 @@ MAX_PROPOSALS, MIN_TRUE_POINTS = 50, 5
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Crops:
+class Crops(BankRows):
     """
     Crops as tensors, all in the axes of their proposal, from its centre.
 
@@ -54,13 +55,6 @@ class Crops:
     true_size: torch.Tensor
     true_yaw: torch.Tensor
     is_drawn: torch.Tensor
-
-    def __len__(self):
-        return len(self.label)
-
-    def at(self, index):
-        """Return the crops of these rows."""
-        return Crops(**{f.name: getattr(self, f.name)[index] for f in fields(Crops)})
 
 
 def make_bank(network, batches, steps):
@@ -93,32 +87,7 @@ def make_bank(network, batches, steps):
             for row in _rows(scene, boxes, open_cells, grid.coarser(2))
         ]
         if rows:
-            yield stack_rows(rows)
-
-
-def stack_rows(rows):
-    """Return `Crops` of single rows (dicts of arrays)."""
-    names = [f.name for f in fields(Crops)]
-    return Crops(**{n: torch.from_numpy(np.stack([row[n] for row in rows])) for n in names})
-
-
-def save_bank(path, parts):
-    """Write the `Crops` of many batches as one .npz, whole or not at all."""
-    parts = list(parts)
-    if not parts:
-        raise ValueError('refine: the first stage proposed nothing in any scene')
-    arrays = {
-        f.name: torch.cat([getattr(part, f.name) for part in parts]).numpy() for f in fields(Crops)
-    }
-    partial = path.with_suffix('.partial.npz')
-    np.savez(partial, **arrays)
-    partial.replace(path)
-
-
-def load_bank(path):
-    """Return the `Crops` that `save_bank` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        return Crops(**{f.name: torch.from_numpy(file[f.name]) for f in fields(Crops)})
+            yield Crops.of(rows)
 
 
 def _rows(scene, boxes, open_cells, grid):
@@ -126,7 +95,7 @@ def _rows(scene, boxes, open_cells, grid):
     is_true = (scene.label != IGNORED) & (scene.num_points >= MIN_POINTS)
     for n in range(len(boxes['score'])):
         proposal = {k: boxes[k][n] for k in ('center', 'size', 'yaw', 'label')}
-        if not _is_open(proposal, open_cells, grid):
+        if not is_open(proposal, open_cells, grid):
             continue
         mine = np.flatnonzero(is_true & (scene.label == proposal['label']))
         gap = np.hypot(*(scene.center[mine, :2] - proposal['center'][:2]).T)
@@ -134,11 +103,11 @@ def _rows(scene, boxes, open_cells, grid):
         yield _row(scene, proposal, nearest, is_drawn=False)
     for m in np.flatnonzero(is_true & (scene.num_points >= MIN_TRUE_POINTS)):
         proposal = {k: getattr(scene, k)[m] for k in ('center', 'size', 'yaw', 'label')}
-        if _is_open(proposal, open_cells, grid):
+        if is_open(proposal, open_cells, grid):
             yield _row(scene, proposal, m, is_drawn=True)
 
 
-def _is_open(proposal, open_cells, grid):
+def is_open(proposal, open_cells, grid):
     """Tell whether labels say what is there: in the labelled view and not left open."""
     column = int((proposal['center'][0] - grid.x_min_m) // grid.cell_m)
     row = int((proposal['center'][1] - grid.y_min_m) // grid.cell_m)

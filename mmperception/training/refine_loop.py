@@ -7,23 +7,15 @@ L1 and 1 - IoU of the corrected box, and the quality as binary cross entropy aga
 the corrected box reaches (nothing there: 0).
 """
 
-from dataclasses import asdict, replace
-import json
-import logging
-from pathlib import Path
+from dataclasses import replace
 
-from mmperception.checkpoint import load_network, save_network
-from mmperception.network.model import PerceptionNetwork
 from mmperception.network.refine import changed_boxes, MARGIN_M, MARGIN_Z_M, MAX_POINTS, MIN_POINTS
-from mmperception.training.data import SceneBatches
-from mmperception.training.loop import check_torch, join_processes, Trainer
+from mmperception.training.added_part import AddedPartTrainer
 from mmperception.training.losses import overlap_along
-from mmperception.training.refine_bank import load_bank, make_bank, save_bank
+from mmperception.training.refine_bank import Crops, make_bank
 import torch
 import torch.nn.functional as F
 
-logger = logging.getLogger(__name__)
-SCENES_PER_BATCH = 4
 # Standard deviations of the push: along and across, up (m), log of the size, turn (rad). True
 # boxes are pushed further than proposals, which are wrong already.
 PUSH_DRAWN = (0.35, 0.12, 0.12, 0.14)
@@ -169,63 +161,13 @@ def refine_loss(refiner, crops, generator, is_half=False):
     return box + iou + score, {name: float(value.detach()) for name, value in parts.items()}
 
 
-class CropBatches(torch.utils.data.Dataset):
-    """Item i is what step i of one of several processes draws from the bank: (Crops, seed)."""
-
-    def __init__(self, crops, train, rank, num_processes):
-        self.crops, self.train, self.rank, self.num_processes = crops, train, rank, num_processes
-
-    def __len__(self):
-        return self.train.steps
-
-    def __getitem__(self, index):
-        seed = (self.train.seed << 32) + index * self.num_processes + self.rank
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randint(len(self.crops), (self.train.batch_size,), generator=generator)
-        return self.crops.at(rows), seed
-
-
-class RefineTrainer(Trainer):
+class RefineTrainer(AddedPartTrainer):
     """One run of the second stage in one folder; used like Trainer."""
 
-    def __init__(self, train, out, real, device='cpu'):
-        check_torch()
-        first, self.facts = load_network(train.start)
-        config = replace(first.config, refine=True)
-        torch.manual_seed(train.seed)
-        self.whole = PerceptionNetwork(config)
-        fresh = self.whole.refiner.state_dict()
-        known = {f'refiner.{name}': value for name, value in fresh.items()}
-        self.whole.load_state_dict(known | first.state_dict())
-        rank, size = join_processes(torch.device(device))
-        crops = self._bank(train, Path(out) / 'bank.npz', real, rank)
-        batches = CropBatches(crops, train, rank, size)
-        self.assemble(train, out, self.whole.refiner, batches, device)
-
-    def _bank(self, train, path, real, rank):
-        """Return the crops; made once, by the first process, and kept in the folder."""
-        if not rank and not path.exists():
-            scenes = replace(train, batch_size=SCENES_PER_BATCH, steps=train.bank_batches)
-            batches = SceneBatches(scenes, self.whole.config, real)
-            logger.info('the first stage looks at %d batches of scenes', train.bank_batches)
-            save_bank(path, make_bank(self.whole.eval(), batches, range(train.bank_batches)))
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
-        return load_bank(path)
+    part, flag, rows_kind = 'refiner', 'refine', Crops
+    make_bank = staticmethod(make_bank)
 
     def one_loss(self, batch, targets):
         """Return the loss of one batch of crops and its parts; `targets` is the seed."""
-        return refine_loss(
-            self.network,
-            batch,
-            torch.Generator().manual_seed(targets + 1),
-            self.train.bfloat16,
-        )
-
-    def write_weights(self, path, **metadata):
-        """Write both stages, the second as averaged, with what they were trained on."""
-        self.whole.refiner.load_state_dict({n: t.cpu() for n, t in self.average.items()})
-        crops = self.step * self.train.batch_size * self.num_processes
-        second = {'refine': json.dumps(asdict(self.train)), 'refine_crops': str(crops)}
-        facts = {k: v for k, v in self.facts.items() if k != 'network'}
-        save_network(path, self.whole, {**facts, **second, **metadata})
+        generator = torch.Generator().manual_seed(targets + 1)
+        return refine_loss(self.network, batch, generator, self.train.bfloat16)
