@@ -21,8 +21,8 @@ import torch
 WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
 # SHA-256 of the files that ship with the package.
 SHIPPED = {
-    'street': '2ca317c174bc7e6a6d3d11013629b5e07ada700379c8f6f4f09093ddc13ad4ed',
-    'simulated': '181553fcb5c72d8e78cdc6efd721fc5e0aef5811b22d3c35789e3420f8dfb723',
+    'street': '91116131a4c63c6622528f0e042e503a78e9e35ff34f82d645f42b5a1c40d82c',
+    'simulated': '0d169cc2c33a4df3044e4e4cd115600953d3fb2348088cf3c6f4ddb262a189ff',
     'sign_detector': '50b03b308f7a63869ae8f52a19f6315dcbd40c4c0534bb33a529f9f26ebdc51f',
     'sign_classifier': 'cef353694d29d4bbf02bbe28cffe3579d2704bbcdb567c4b9eb47749e13132e7',
 }

@@ -112,7 +112,7 @@ class DetectionConfig:
     """From network output to published detections."""
 
     score_threshold: list[float] = option(
-        [0.45, 0.5, 0.55], '', 'Lowest published score of vehicle, pedestrian, cyclist.'
+        [0.5, 0.6, 0.6], '', 'Lowest published score of vehicle, pedestrian, cyclist.'
     )
     max_detections: int = option(100, '', 'Most detections of one sweep.')
 
