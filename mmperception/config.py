@@ -45,8 +45,8 @@ class Config:
         0, 'threads', 'CPU threads of the network; 0: all cores but one, of two both.'
     )
     precision: str = option(
-        'float32', '', "Of the network's layers; auto: bfloat16 on a CPU that computes in it.",
-        ('float32', 'bfloat16', 'auto'))  # fmt: skip
+        'auto', '', "Of the network's layers; auto: bfloat16 on a CPU that computes in it.",
+        ('auto', 'float32', 'bfloat16'))  # fmt: skip
     weights: str = option('street', '', 'street, simulated or a safetensors file.')
     weights_sha256: str = option('', '', "SHA-256 of a user's own weights file.")
     allow_unverified: bool = option(False, '', 'Load own weights without a known SHA-256.')

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 from mmperception.cli import main as cli
 from mmperception.cli import WrongUse
+from mmperception.cli.evaluate import settings_of_path
 from mmperception.cli.settings import config_of, merged, parameter_table
-from mmperception.config import leaves
+from mmperception.config import from_mapping, leaves
+from mmperception.datasets import layout
 import pytest
 
 
@@ -121,6 +123,17 @@ def test_an_unknown_parameter_in_a_file_is_wrong_use_and_names_the_nearest(tmp_p
     args = SimpleNamespace(params=str(params), weights=None, device=None)
     with pytest.raises(WrongUse, match=r'params\.yaml.*lidar\.stmp.*lidar\.stamp'):
         config_of(args)
+
+
+@pytest.mark.parametrize('kind', [layout.BAG, layout.KITTI_DRIVE, layout.KITTI_OBJECTS])
+def test_figures_are_of_float32_unless_bfloat16_is_asked_for(tmp_path, kind):
+    asked = tmp_path / 'own.yaml'
+    asked.write_text('precision: bfloat16\n')
+    defaults = settings_of_path(tmp_path, kind)
+    for params, expected in ((None, 'float32'), (str(asked), 'bfloat16')):
+        args = SimpleNamespace(params=params, weights=None, device=None)
+        assert config_of(args, defaults).precision == expected
+    assert from_mapping({}).precision == 'auto'  # nodes and replay: what the CPU is fast at
 
 
 def test_merging_keeps_what_only_one_side_says_and_changes_neither():

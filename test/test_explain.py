@@ -53,7 +53,8 @@ def test_a_pillar_looks_at_its_own_projection_first():
 def test_other_fusions_have_no_attention_to_show():
     torch.manual_seed(0)
     network = PerceptionNetwork(replace(SMALL_NETWORK, fusion='concat'))
-    assert look(Perceiver(network, from_mapping({'device': 'cpu'})), make_frame()) is None
+    config = from_mapping({'device': 'cpu', 'precision': 'float32'})
+    assert look(Perceiver(network, config), make_frame()) is None
 
 
 def test_pictures_differ_from_the_plain_ones_where_pillars_are():

@@ -209,7 +209,7 @@ def test_the_mean_over_classes_leaves_out_classes_without_truth():
 def make_perceiver(fusion='attention', seed=3):
     torch.manual_seed(seed)
     network = PerceptionNetwork(replace(SMALL_NETWORK, fusion=fusion)).eval()
-    return Perceiver(network, from_mapping({'device': 'cpu'}))
+    return Perceiver(network, from_mapping({'device': 'cpu', 'precision': 'float32'}))
 
 
 def test_operations_are_counted_as_by_hand():

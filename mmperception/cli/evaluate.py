@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from mmperception.cli.settings import add_settings, config_of
+from mmperception.cli.settings import add_settings, config_of, EXACT
 from mmperception.datasets import kitti, layout
 from tqdm import tqdm
 
@@ -101,12 +101,12 @@ def _report(args, suite, weights, metrics):
 
 
 def settings_of_path(path, kind):
-    """Return the settings that belong to the recording, such as the robot's outline."""
+    """Return the settings that belong to the recording, such as the robot's outline, exact."""
     if kind == layout.BAG:
         from mmperception.ros.bag import settings_of
 
-        return settings_of(path)
-    return kitti.SETTINGS if kind == layout.KITTI_DRIVE else {}
+        return EXACT | settings_of(path)
+    return EXACT | (kitti.SETTINGS if kind == layout.KITTI_DRIVE else {})
 
 
 def open_samples(path, kind, config):

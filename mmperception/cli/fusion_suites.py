@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from mmperception.cli import WrongUse
-from mmperception.cli.settings import config_of
+from mmperception.cli.settings import config_of, EXACT
 from mmperception.datasets import layout
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +19,7 @@ def evaluate(args):
     from mmperception import checkpoint
     from mmperception.pipeline import load_perceiver
 
-    config = config_of(args)
+    config = config_of(args, EXACT)
     perceivers = {}
     for name in dict.fromkeys((config.weights, *args.against)):
         short = Path(name).parent.name if Path(name).suffix else str(name)

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from mmperception.cli.settings import add_settings, config_of
+from mmperception.cli.settings import add_settings, config_of, EXACT
 
 FORMATS = ('kitti-object', 'gtsdb', 'gtsrb')
 
@@ -20,7 +20,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    """Write what is found: a file for each frame, or one of all signs."""
+    """Write what is found: a file for each frame, in float32 unless asked, or one of all signs."""
     from mmperception.datasets.kitti_object import KittiObjectFolder
     from mmperception.pipeline import load_perceiver
     from tqdm import tqdm
@@ -32,7 +32,7 @@ def run(args):
     folder = KittiObjectFolder(args.path)
     if args.out.exists() and not args.force:
         raise ValueError(f'{args.out}: exists already; choose another --out or add --force')
-    perceiver = load_perceiver(config_of(args))
+    perceiver = load_perceiver(config_of(args, EXACT))
     args.out.mkdir(parents=True, exist_ok=True)
     for index in tqdm(range(folder.num_frames), unit='frame', disable=None):
         lines = _predict(folder, index, perceiver)

@@ -3,6 +3,9 @@
 
 from mmperception.cli import WrongUse
 
+# For figures and result files: a CPU with bfloat16 gives those of any other, unless asked.
+EXACT = {'precision': 'float32'}
+
 
 def add_settings(parser):
     """Add the options of every verb that loads a network."""
