@@ -164,14 +164,16 @@ def paint(cost, corners, values, edge_cells):
         Over so many cells the cost falls to nothing.
 
     """
-    edge = edge_cells | 1
-    first = max(corners[:, :, 1].min(initial=len(cost)) - edge, 0)
-    last = min(corners[:, :, 1].max(initial=-1) + edge + 1, len(cost))
-    if first >= last:
+    edge, (Y, X) = edge_cells | 1, cost.shape
+    low = np.maximum(corners.min(axis=(0, 1), initial=max(Y, X)) - edge, 0)
+    high = np.minimum(corners.max(axis=(0, 1), initial=-1) + edge + 1, (X, Y))
+    if (low >= high).any():
         return
-    canvas = np.zeros((last - first, cost.shape[1]), np.uint8)
-    for index in np.argsort(values, kind='stable'):  # of two the higher is on top
-        hull = cv2.convexHull(corners[index] - np.array((0, first), np.int32))
-        cv2.fillConvexPoly(canvas, hull, int(values[index]))
+    canvas = np.zeros((high - low)[::-1], np.uint8)
+    order = np.argsort(values, kind='stable')  # of two the higher is on top
+    hulls = (corners - low).astype(np.int32)[order]
+    for hull, value in zip(hulls, values[order].tolist(), strict=True):
+        cv2.fillConvexPoly(canvas, cv2.convexHull(hull), value)
     soft = cv2.boxFilter(canvas, -1, (edge, edge), borderType=cv2.BORDER_CONSTANT)
-    np.maximum(cost[first:last], soft.view(np.int8), out=cost[first:last])
+    area = cost[tuple(slice(*ends) for ends in zip(low[::-1], high[::-1], strict=True))]
+    np.maximum(area, soft.view(np.int8), out=area)

@@ -64,11 +64,17 @@ def without_mist(points, split, steepest, reach_m):
     zone, range_m = _zone(points.place.take(near)), points.range_m.take(near)
     in_mist = _points_of_air(points, zone[hangs], int(np.ceil(reach_m / RING_M)))
     area = COLUMN_CELLS**2 * CELL_M**2 * DIRECTIONS / (2 * np.pi * RING_M)
-    in_mist = in_mist.take(zone) * area / np.maximum(range_m, RING_M)
+    asked = np.flatnonzero(hangs & (in_mist.take(zone) > 0))
+    if not len(asked):
+        return is_obstacle
+    range_m = range_m.take(asked)
+    in_mist = in_mist.take(zone.take(asked)) * area / np.maximum(range_m, RING_M)
     most = in_mist + DEVIATIONS * np.sqrt(in_mist) + SPARE
-    is_air = hangs & (in_mist > 0) & (_column_counts(points, near, reach_m) <= most)
+    asked, column_m = near.take(asked), COLUMN_CELLS * CELL_M
+    around = near[points.range_m.take(near) < range_m.max() + column_m]
+    is_air = _column_counts(points, around, asked) <= most
     is_obstacle = is_obstacle.copy()
-    is_obstacle[near[is_air]] = False
+    is_obstacle[asked[is_air]] = False
     return is_obstacle
 
 
@@ -128,17 +134,22 @@ def _points_of_air(points, hanging, num_rings):
     return (np.where(np.isfinite(chosen), chosen, 0.0)[:, None] * rays).ravel()
 
 
-def _column_counts(points, near, reach_m):
-    """Return how many obstacle and own points lie in the column around each of some (M,)."""
-    side = 2 * (int(np.ceil(reach_m / CELL_M)) + 2)
+def _column_counts(points, around, asked):
+    """Return how many obstacle and own points lie in the column around each of those asked for."""
+    side = 2 * (int(np.ceil(points.range_m.take(around).max() / CELL_M)) + 2)
+    reach_m = np.float32((side // 2 - 2) * CELL_M)
     own = points.own[points.range_m.take(points.own) < reach_m]  # what leans on the robot
-    chosen = np.concatenate((near, own))
+    cell = _column_cells(points, np.concatenate((around, own)), side)
+    counts = np.bincount(cell, minlength=side * side).astype(np.float32).reshape(side, side)
+    size = (COLUMN_CELLS, COLUMN_CELLS)
+    counts = cv2.boxFilter(counts, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return counts.ravel().take(_column_cells(points, asked, side))
+
+
+def _column_cells(points, chosen, side):
+    """Return the cell (M,) int32 of some points in a square with so many cells a side."""
     x, y = (
         (array.take(chosen) * np.float32(1 / CELL_M) + np.float32(side // 2)).astype(np.int32)
         for array in (points.x, points.y)
     )
-    cell = y * np.int32(side) + x
-    counts = np.bincount(cell, minlength=side * side).astype(np.float32).reshape(side, side)
-    size = (COLUMN_CELLS, COLUMN_CELLS)
-    counts = cv2.boxFilter(counts, -1, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return counts.ravel().take(cell[: len(near)])
+    return y * np.int32(side) + x

@@ -3,9 +3,10 @@
 
 from dataclasses import replace
 
+import cv2
 from mmperception.config import Config
 from mmperception.cost import CostMapper, Sweep
-from mmperception.cost_paint import SeenSign
+from mmperception.cost_paint import HIGHEST_GRADE, paint, SeenSign
 from mmperception.datatypes import Tracks
 from mmperception.geometry import apply, invert, rotation_about, transform_from_yaw
 import numpy as np
@@ -405,3 +406,18 @@ def test_what_is_less_certain_costs_less_and_is_wider():
     ahead = [at(grid, 10.05, -2.05) for grid in grids]
     width = [int((grid.data[279] > 0).sum()) for grid in grids]  # y = -2.3 .. -2.2
     assert ahead[0] > ahead[1] > 0 and width[1] > width[0] > 0
+
+
+def test_painting_a_part_of_the_window_is_painting_all_of_it():
+    rng = np.random.default_rng(4)
+    corners = rng.integers(-30, 30, (40, 8, 2), np.int32)
+    corners += rng.integers(-20, 180, (40, 1, 2), np.int32)  # some reach out of the window
+    values = rng.integers(1, HIGHEST_GRADE + 1, 40)
+    for chosen in (slice(0, 0), slice(0, 1), slice(0, 40)):
+        cost, canvas = np.full((160, 160), 7, np.int8), np.zeros((160, 160), np.uint8)
+        paint(cost, corners[chosen], values[chosen], 6)
+        for index in np.argsort(values[chosen], kind='stable'):
+            hull = cv2.convexHull(corners[chosen][index])
+            cv2.fillConvexPoly(canvas, hull, int(values[chosen][index]))
+        soft = cv2.boxFilter(canvas, -1, (7, 7), borderType=cv2.BORDER_CONSTANT)
+        assert (cost == np.maximum(soft.view(np.int8), 7)).all()
