@@ -28,7 +28,8 @@ class Ground:
     """
     The split of a sweep and what it was split by.
 
-    `table` (R, S) float32 is the height map; `plane` (3,) float64 the plane that fits around the
+    `table` (R, S) float32 is the height map, `low` (R, S) float32 the low points that it was grown
+    from, NaN for none; `plane` (3,) float64 the plane that fits around the
     LiDAR: its height there and its rise per metre along x and y. `steepest` (num_bins + 1,
     NUM_SECTORS) int32 are the lowest rays, of `LowestRays`.
     """
@@ -36,6 +37,7 @@ class Ground:
     split: GroundSplit
     plane: np.ndarray
     table: np.ndarray
+    low: np.ndarray
     grid: GroundGrid
     steepest: np.ndarray
 
@@ -90,7 +92,7 @@ def model_ground(points, config):
     split, steepest = _split(points, surface, config)
     is_obstacle = without_mist(points, split, steepest, config.mist_range_m)
     split = replace(split, is_obstacle=is_obstacle)
-    return Ground(split=split, plane=plane, table=table, grid=grid, steepest=steepest)
+    return Ground(split=split, plane=plane, table=table, low=low, grid=grid, steepest=steepest)
 
 
 def _split(points, surface, config):

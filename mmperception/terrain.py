@@ -4,9 +4,12 @@ Graded cost of the ground itself: rough where it changes within a step, steep wh
 
 Used by `cost.py`. Kerbs, ruts and grass lie below the height of an obstacle and cost something;
 roughness is the spread of ground heights within a block of cells, remembered while the window
-moves; slope is that of the height map of the last sweep, against the vertical of odom.
+moves; slope is that of the height map of the last sweep, against the vertical of odom, where
+ground is seen: behind a hedge the map is a guess.
 """
 
+import cv2
+from mmperception.height_map import STEP_M
 from mmperception.polar import BIN_M, in_ticks, NOTHING, TICK_M
 from mmperception.rays import enlarged
 import numpy as np
@@ -116,6 +119,7 @@ class Terrain:
         slope = slopes_of(ground.table[is_near], ground.grid, up)
         lowest, highest = self._cost.slope_from, self._ground.max_slope
         share = np.clip((slope - lowest) / (highest - lowest), 0, 1).astype(np.float32)
+        share[~_is_seen(ground.low[is_near], ground.table[is_near])] = 0  # the rest is guessed
         share[-1] = 0  # stands for all that is further
         self._steepness = share.ravel().take(self._cell_of_block(ground.grid.edges, share.shape))
 
@@ -139,6 +143,13 @@ class Terrain:
         x, y = self._corner % BLOCK_CELLS
         bottom, right = y + self._cost.cells, x + self._cost.cells
         return enlarged(cost, BLOCK_CELLS)[y:bottom, x:right].view(np.int8)
+
+
+def _is_seen(low, table):
+    """Return (R, S) bool: low points lie on the height map there or in a cell beside it."""
+    is_seen = (np.abs(low - table) < STEP_M).astype(np.uint8)
+    turned = np.concatenate((is_seen[:, -1:], is_seen, is_seen[:, :1]), axis=1)
+    return cv2.dilate(turned, np.ones((3, 3), np.uint8))[:, 1:-1] > 0
 
 
 def slopes_of(table, grid, up):

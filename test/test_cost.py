@@ -9,6 +9,9 @@ from mmperception.cost import CostMapper, Sweep
 from mmperception.cost_paint import HIGHEST_GRADE, paint, SeenSign
 from mmperception.datatypes import Tracks
 from mmperception.geometry import apply, invert, rotation_about, transform_from_yaw
+from mmperception.ground import model_ground
+from mmperception.polar import bins_to, polar_points
+from mmperception.terrain import Terrain
 import numpy as np
 import pytest
 from synthetic_scan import MOUNT, scan
@@ -358,6 +361,20 @@ def test_a_steep_slope_costs_and_a_gentle_one_does_not(slope, costs):
     for step in range(2):  # roughness and slope take turns
         grid = mapper.integrate(sweep_at(points, 0.1 * step)).grid
     assert (at(grid, 8.05, 0.05) > 0) == costs and not (grid.data == 100).any()
+
+
+def test_ground_that_is_only_guessed_has_no_slope_that_costs():
+    lidar = transform_from_yaw(MOUNT, 0.0)
+    points = scan(slope=(0.0, 0.2), num_rings=64) - np.float32(MOUNT)
+    polar = polar_points(points, (np.eye(4), lidar), bins_to(50), CONFIG.ground)
+    seen = model_ground(polar, CONFIG.ground)
+    for ground, costs in (
+        (seen, True),
+        (replace(seen, low=np.full_like(seen.low, np.nan)), False),
+    ):
+        terrain = Terrain(CONFIG)
+        terrain.update(polar, ground, np.float32((0.5, 0.5)), np.array((-300, -300)))
+        assert (terrain.cost() > 0).any() == costs
 
 
 def test_a_robot_on_a_slope_sees_level_ground_and_the_grid_knows_better():
