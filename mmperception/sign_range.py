@@ -27,10 +27,9 @@ FACE_DEPTH_M = 0.35
 TURNED_RATIO = 0.85
 # The labels that detectors learn from run so far outside of the plate, px; found in simulation.
 LABEL_MARGIN_PX = 1.25
-# Beside the angle that a box covers: camera and LiDAR look from different places.
-PARALLAX_RAD = 0.12
-# Half of the angle that the nearest sign covers: points of a view are kept so far around it.
-LARGEST_SIGN_RAD = 0.25
+# Points are kept so far around a view: camera and LiDAR look from different places, and half of
+# the angle that the nearest sign covers.
+PARALLAX_RAD, LARGEST_SIGN_RAD = 0.12, 0.25
 BRIGHT_PERCENTILE, BRIGHT_WEIGHT = 95, 3.0
 # Of OpenCV's search for the ray of a pixel: kind of criteria, steps, accuracy.
 LENS_ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-7)
@@ -68,29 +67,34 @@ class SweepPoints:
 
     def __init__(self, frame):
         self.cloud, self.base_from_lidar = frame.cloud, frame.base_from_lidar
-        self.by_view = {}
-        if self.cloud is not None and len(self.cloud.points):
-            points = self.cloud.points
-            self.distance = np.sqrt(np.einsum('ij,ij->i', points, points))
-            intensity = self.cloud.intensity
-            self.bright = (
-                np.percentile(intensity[::64], BRIGHT_PERCENTILE) if intensity is not None else 0.0
-            )
+        self.by_view, self.bright = {}, None
 
     def _in_view(self, view, camera_from_lidar):
         """Return points (N, 3), distances (N,) and which shine, of those that a view sees."""
         if view.name not in self.by_view:
+            points, intensity = self.cloud.points, self.cloud.intensity
             axis = camera_from_lidar[2, :3].astype(np.float32)
             widest = np.cos(_half_view_rad(view.model) + PARALLAX_RAD + LARGEST_SIGN_RAD)
-            seen = np.flatnonzero(self.cloud.points @ axis > widest * self.distance)
-            intensity = self.cloud.intensity
-            is_bright = np.zeros(len(seen), bool)
+            # By columns, which are fast, and without the matrix library's threads.
+            x, y, z = np.ascontiguousarray(points.T)
+            depth_m = x * axis[0]
+            depth_m += y * axis[1]
+            depth_m += z * axis[2]
+            distance = np.multiply(x, x, out=x)
+            distance += np.multiply(y, y, out=y)
+            distance += np.multiply(z, z, out=z)
+            np.sqrt(distance, out=distance)
+            chosen = np.flatnonzero(depth_m > np.float32(widest) * distance)
+            is_bright = np.zeros(len(chosen), bool)
             if intensity is not None:
-                is_bright = intensity[seen] > self.bright
-            self.by_view[view.name] = self.cloud.points[seen], self.distance[seen], is_bright
+                if self.bright is None:
+                    self.bright = np.percentile(intensity[::64], BRIGHT_PERCENTILE)
+                is_bright = intensity[chosen] > self.bright
+            points = np.take(points, chosen, axis=0)
+            self.by_view[view.name] = points, distance[chosen], is_bright
         return self.by_view[view.name]
 
-    def around(self, view, ray, half_angle_rad):
+    def around(self, view, ray, half_angle_rad, nearest_m):
         """
         Return points near a ray in the camera's frame, and which of them shine.
 
@@ -101,7 +105,9 @@ class SweepPoints:
         ray : (3,) float64
             Direction in the optical frame.
         half_angle_rad : float
-            Of the cone around the ray, parallax apart.
+            Of the cone around the ray, as the camera sees it.
+        nearest_m : float
+            Nearer points need not be among them.
 
         Returns
         -------
@@ -115,7 +121,10 @@ class SweepPoints:
         seen, distance, is_bright = self._in_view(view, camera_from_lidar)
         direction = camera_from_lidar[:3, :3].T @ (ray / np.linalg.norm(ray))
         along = seen @ direction.astype(np.float32)
-        near = np.flatnonzero(along > np.cos(half_angle_rad + PARALLAX_RAD) * distance)
+        apart_m = np.linalg.norm(camera_from_lidar[:3, 3])
+        parallax_rad = np.arcsin(min(1.0, apart_m / nearest_m))
+        limit = np.float32(np.cos(half_angle_rad + parallax_rad))
+        near = np.flatnonzero(along > limit * distance)
         points = apply(camera_from_lidar, seen[near]).astype(np.float32)
         return points, is_bright[near]
 
@@ -156,7 +165,8 @@ def place_sign(box, class_id, view, sweep, min_points=3):
     extent = _upright_width(rays, class_id)
     by_size_m = sign_width_m(class_id) / max(extent, 1e-4)
     half_angle_rad = float(np.arctan(np.hypot(*(rays[1, :2] - rays[0, :2])) / 2))
-    points, is_bright = sweep.around(view, rays[2], half_angle_rad)
+    nearest_m = SMALLEST * by_size_m
+    points, is_bright = sweep.around(view, rays[2], half_angle_rad, nearest_m)
     face = points_on_face(points, is_bright, box, view.model, by_size_m)
     is_measured = len(face) >= min_points
     source = LIDAR if is_measured else SIZE
@@ -202,11 +212,12 @@ def points_on_face(points, is_bright, box, model, by_size_m):
     """Return those of the points (N, 3), in the optical frame, that lie on a sign's face."""
     if not len(points):
         return points
-    pixels, depth_m = project(points, model)
+    depth_m = points[:, 2]
+    in_reach = (depth_m > SMALLEST * by_size_m) & (depth_m < LARGEST * by_size_m)
+    chosen = np.flatnonzero(in_reach)  # the lens is computed for these alone
+    pixels, _ = project(points[chosen], model)
     middle, half = (box[:2] + box[2:]) / 2 - 0.5, (box[2:] - box[:2]) / 2 * INNER_SHARE
-    on_face = (np.abs(pixels - middle) <= half).all(axis=1)
-    on_face &= (depth_m > SMALLEST * by_size_m) & (depth_m < LARGEST * by_size_m)
-    chosen = np.flatnonzero(on_face)
+    chosen = chosen[(np.abs(pixels - middle) <= half).all(axis=1)]
     chosen = chosen[np.argsort(depth_m[chosen])]
     if not len(chosen):
         return points[:0]

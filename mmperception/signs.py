@@ -23,12 +23,11 @@ from mmperception.network.signs import (
     scale_pixels,
     STRIDE,
 )
-from mmperception.network.swift_conv import with_swift_blocks
+from mmperception.network.swift_signs import SwiftClassifier, SwiftDetector
 from mmperception.sign_calibration import fitted_boxes, SHIPPED_CALIBRATION, trust_of
 from mmperception.sign_classes import UNREAD
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 # A crop shows the sign and this share of its size on every side, like those of GTSRB.
 CROP_MARGIN = 0.1
@@ -75,14 +74,21 @@ class SignReader:
         self.dtype = torch.bfloat16 if is_half else torch.float32
         self.min_read, self.calibration = min_read, SHIPPED_CALIBRATION
         self.detector, self.classifier = (
-            None if network is None else self._prepared(network)
-            for network in (detector, classifier)
+            None if network is None else self._prepared(network, swift)
+            for network, swift in ((detector, SwiftDetector), (classifier, SwiftClassifier))
         )
 
-    def _prepared(self, network):
+    def _prepared(self, network, swift):
         network = fold_conv_norms(network).to(self.device, self.dtype)
         network = network.to(memory_format=torch.channels_last)
-        return with_swift_blocks(network) if self.device.type == 'cpu' else network
+        return swift(network) if self.device.type == 'cpu' else network
+
+    def _answer(self, pixels):
+        """Return heat and boxes of the detector, which takes whole images on a CPU."""
+        if self.device.type == 'cpu':
+            return self.detector(pixels)
+        image = torch.from_numpy(padded(pixels))[None].to(self.device)
+        return self.detector(fold_pixels(image, self.dtype))
 
     def find(self, pixels, min_score=MIN_SCORE, limit=MAX_SIGNS):
         """
@@ -109,7 +115,7 @@ class SignReader:
         """Return boxes (N, 4) and scores (N,) of the detector and what the reader says (N, 44)."""
         boxes, score = self.detect(pixels, min_score)
         boxes, score = boxes[:limit], score[:limit]
-        return boxes, score, self.read([crop_of(pixels, box) for box in boxes])
+        return boxes, score, self.read(crops_of(pixels, boxes))
 
     def weighed(self, boxes, score, probability, size_px):
         """
@@ -152,9 +158,8 @@ class SignReader:
         score : (N,) float32
 
         """
-        image = torch.from_numpy(padded(pixels))[None].to(self.device)
-        heat, box = self.detector(fold_pixels(image, self.dtype))
-        boxes, score = decode_signs(heat.float().contiguous(), box, min_score)
+        heat, box = self._answer(pixels)
+        boxes, score = decode_signs(heat, box, min_score)
         limit = np.array([pixels.shape[1], pixels.shape[0]] * 2, np.float32)
         return np.clip(boxes, 0, limit), score
 
@@ -186,7 +191,7 @@ def decode_signs(heat, box, min_score=MIN_SCORE):
 
     Parameters
     ----------
-    heat : (1, 1, h, w) float32
+    heat : (1, 1, h, w)
         Logits.
     box : (1, 4, h, w)
         As `SignDetector` gives them.
@@ -200,24 +205,20 @@ def decode_signs(heat, box, min_score=MIN_SCORE):
     score : (N,) float32
 
     """
+    heat = heat[0, 0].float().cpu().numpy()
     rows, columns = _peaks(heat, math.log(min_score / (1 - min_score)))
-    best, order = heat[0, 0, rows, columns].sigmoid().sort(descending=True, stable=True)
-    best, order = best[: 2 * MAX_SIGNS], order[: 2 * MAX_SIGNS]
-    rows, columns = rows[order], columns[order]
-    edges = edges_from_values(box[0, :, rows, columns].T.float())
-    middles = torch.stack((columns, rows, columns, rows), dim=1) + 0.5
-    boxes = ((edges + middles) * STRIDE).cpu().numpy()
+    score = 1 / (1 + np.exp(-heat[rows, columns]))
+    order = np.argsort(-score, kind='stable')[: 2 * MAX_SIGNS]
+    rows, columns, score = rows[order], columns[order], score[order]
+    edges = edges_from_values(box[0, :, rows, columns].T.float()).cpu().numpy()
+    boxes = (edges + np.stack((columns, rows, columns, rows), axis=1) + 0.5) * STRIDE
     first = without_doubles(boxes)
-    return boxes[first], best.cpu().numpy()[first]
+    return boxes[first].astype(np.float32), score[first]
 
 
 def _peaks(heat, limit):
-    """Return rows and columns of the cells from `limit` on that no neighbour exceeds."""
-    rows, columns = torch.nonzero(heat[0, 0] >= limit, as_tuple=True)
-    framed = F.pad(heat, (1, 1, 1, 1), value=-math.inf)[0, 0]
-    around = torch.stack([framed[rows + r, columns + c] for r in range(3) for c in range(3)])
-    is_peak = heat[0, 0, rows, columns] >= around.amax(0)
-    return rows[is_peak], columns[is_peak]
+    """Return rows and columns of the cells of (h, w) from `limit` on that no neighbour exceeds."""
+    return np.nonzero((heat >= limit) & (heat >= cv2.dilate(heat, np.ones((3, 3), np.uint8))))
 
 
 def edges_from_values(values):
@@ -228,30 +229,53 @@ def edges_from_values(values):
 
 def without_doubles(boxes):
     """Return the indices of the boxes, best first, that overlap no better one."""
-    kept = []
-    for i in range(len(boxes)):
-        if not len(kept) or box_ious(boxes[i], boxes[kept]).max() < SAME_SIGN_IOU:
-            kept.append(i)
-    return kept
+    is_same = box_ious(boxes[:, None], boxes) >= SAME_SIGN_IOU
+    is_kept = np.ones(len(boxes), bool)
+    for i in range(1, len(boxes)):
+        is_kept[i] = not (is_same[i, :i] & is_kept[:i]).any()
+    return np.flatnonzero(is_kept)
 
 
 def box_ious(box, boxes):
-    """Return the overlaps (N,) of one image box with others (N, 4): intersection over union."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    """
+    Return the overlaps of image boxes with others: intersection over union.
+
+    Parameters
+    ----------
+    box : (4,) or (M, 1, 4) float32
+        One box, or several.
+    boxes : (N, 4) float32
+        The others.
+
+    Returns
+    -------
+    overlaps : (N,) or (M, N) float32
+
+    """
+    x1, y1, x2, y2 = np.moveaxis(boxes, -1, 0)
+    left, top, right, bottom = np.moveaxis(box, -1, 0)
+    width = np.minimum(right, x2) - np.maximum(left, x1)
+    height = np.minimum(bottom, y2) - np.maximum(top, y1)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top)
     return shared / np.maximum(areas - shared, 1e-9)
 
 
 def crop_of(pixels, box):
     """Return what the classifier reads, (48, 48, 3) uint8: the box with its margin."""
-    margin = CROP_MARGIN * (box[2:] - box[:2])
+    return crops_of(pixels, box[None])[0]
+
+
+def crops_of(pixels, boxes):
+    """Return the crops (48, 48, 3) uint8 of boxes (N, 4), a list."""
     h, w = pixels.shape[:2]
-    x1, y1 = np.floor(box[:2] - margin + 0.5).astype(int)
-    x2, y2 = np.floor(box[2:] + margin + 0.5).astype(int)
-    x1, y1 = min(max(x1, 0), w - 2), min(max(y1, 0), h - 2)
-    x2, y2 = max(min(x2, w), x1 + 2), max(min(y2, h), y1 + 2)
-    return resized_crop(pixels[y1:y2, x1:x2])
+    margin = CROP_MARGIN * (boxes[:, 2:] - boxes[:, :2])
+    low = np.floor(boxes[:, :2] - margin + 0.5).astype(int)
+    low = np.clip(low, 0, (w - 2, h - 2))
+    high = np.floor(boxes[:, 2:] + margin + 0.5).astype(int)
+    high = np.maximum(np.minimum(high, (w, h)), low + 2)
+    edges = np.concatenate((low, high), axis=1).tolist()
+    return [resized_crop(pixels[y1:y2, x1:x2]) for x1, y1, x2, y2 in edges]
 
 
 def resized_crop(pixels):

@@ -9,7 +9,6 @@ from mmperception.geometry import apply, invert, project, transform_from_yaw
 from mmperception.sign_range import (
     LABEL_MARGIN_PX,
     LIDAR,
-    PARALLAX_RAD,
     place_sign,
     rays_from_pixels,
     SIZE,
@@ -103,12 +102,22 @@ def test_leaving_out_what_no_view_shows_changes_no_points_around_a_ray():
     seen = apply(camera_from_lidar, sweep.cloud.points)
     for pixel in ((5.0, 5.0), (610.0, 173.0), (1240.0, 370.0)):
         ray = rays_from_pixels(np.array([pixel]), MODEL)[0]
-        found, is_bright = sweep.around(view, ray, 0.05)
+        found, is_bright = sweep.around(view, ray, 0.05, nearest_m=9.0)
         toward = camera_from_lidar[:3, :3].T @ (ray / np.linalg.norm(ray))
         angle = np.arccos(sweep.cloud.points @ toward / np.linalg.norm(sweep.cloud.points, axis=1))
-        near = angle < 0.05 + PARALLAX_RAD
+        apart_m = np.linalg.norm(apply(invert(camera_from_lidar), np.zeros((1, 3)))[0])
+        near = angle < 0.05 + np.arcsin(apart_m / 9.0)
         assert near.sum() > 5 and found == pytest.approx(seen[near], abs=1e-4)
         assert (is_bright == (sweep.cloud.intensity[near] > sweep.bright)).all()
+
+
+def test_a_sign_close_by_is_met_though_the_lidar_looks_from_far_beside_the_camera():
+    sign = np.array([4.0, 1.0, 2.0])
+    frame = make_frame(face_points(sign, 9) - (0.0, 0.0, 2.2))
+    high = transform_from_yaw((0.5, 0.0, 4.0), 0.0)  # 2.4 m above the camera
+    frame = replace(frame, base_from_lidar=high)
+    placed = place_sign(box_of(sign), STOP, make_view(), SweepPoints(frame))
+    assert placed.source == LIDAR and placed.position == pytest.approx(sign, abs=0.1)
 
 
 def test_without_a_sweep_the_size_gives_the_range_with_its_doubt():

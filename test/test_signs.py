@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signs in one image: folding, decoding, cutting, and a detector that learns one scene."""
 
+import copy
 import itertools
 import math
 
+from mmperception.config import from_mapping
+from mmperception.network.model import fold_conv_norms
 from mmperception.network.signs import (
     build_sign_network,
     CLASSIFIER,
@@ -12,8 +15,10 @@ from mmperception.network.signs import (
     fold_pixels,
     NUM_OUTPUTS,
     REJECT,
+    scale_pixels,
     SignNetworkConfig,
 )
+from mmperception.network.swift_signs import SwiftClassifier, SwiftDetector
 from mmperception.sign_classes import NUM_SIGN_CLASSES, SIGN_CLASSES, sign_name, UNREAD
 from mmperception.sign_weights import load_sign_network, load_sign_networks
 from mmperception.signs import (
@@ -24,40 +29,35 @@ from mmperception.signs import (
     padded,
     resized_crop,
     SignReader,
+    without_doubles,
 )
 import numpy as np
 import pytest
 import torch
 
 
-class MarksOneCell(torch.nn.Module):
-    """A detector that finds one sign, always at the same place."""
-
-    def forward(self, folded):
-        B, _, h, w = folded.shape
-        heat = torch.full((B, 1, h, w), -9.0)
-        heat[:, :, 10, 20] = 4.0
-        box = torch.zeros(B, 4, h, w)
-        box[:, :2] = 0.25
-        box[:, 2:] = float(np.log(6.0))
-        return heat, box
-
-
-class SaysOneClass(torch.nn.Module):
-    """A classifier of one opinion."""
-
-    def __init__(self, class_id):
-        super().__init__()
-        self.class_id = class_id
-
-    def forward(self, crops):
-        logits = torch.zeros(len(crops), NUM_OUTPUTS)
-        logits[:, self.class_id] = 8.0
-        return logits
+def mark_one_cell(pixels):
+    """Answer like a detector that finds one sign, always at the same place."""
+    h, w = ((n + -n % 16) // 4 for n in pixels.shape[:2])
+    heat = torch.full((1, 1, h, w), -9.0)
+    heat[:, :, 10, 20] = 4.0
+    box = torch.zeros(1, 4, h, w)
+    box[:, :2] = 0.25
+    box[:, 2:] = float(np.log(6.0))
+    return heat, box
 
 
 def reader_that_says(class_id):
-    return SignReader(MarksOneCell(), SaysOneClass(class_id), bfloat16=False)
+    """Return a reader whose classifier has one opinion."""
+
+    def classifier(crops):
+        logits = torch.zeros(len(crops), NUM_OUTPUTS)
+        logits[:, class_id] = 8.0
+        return logits
+
+    reader = SignReader(None, bfloat16=False)
+    reader.detector, reader.classifier = mark_one_cell, classifier
+    return reader
 
 
 def test_each_class_has_its_own_name_and_mirrors_are_mutual():
@@ -113,8 +113,8 @@ def test_peaks_are_the_cells_that_a_window_of_three_agrees_with(limit):
     heat[0, 0, 0, 0] = heat[0, 0, 19, 30] = heat[0, 0, 5, 5] = heat[0, 0, 5, 6] = 5.0
     low = math.log(limit / (1 - limit))
     is_peak = (heat == torch.nn.functional.max_pool2d(heat, 3, 1, 1)) & (heat >= low)
-    rows, columns = _peaks(heat, low)
-    assert torch.stack((rows, columns), dim=1).tolist() == is_peak[0, 0].nonzero().tolist()
+    rows, columns = _peaks(heat[0, 0].numpy(), low)
+    assert np.stack((rows, columns), axis=1).tolist() == is_peak[0, 0].nonzero().tolist()
     found = set(zip(rows.tolist(), columns.tolist(), strict=True))
     assert {(0, 0), (19, 30), (5, 5), (5, 6)} <= found
 
@@ -186,7 +186,6 @@ def test_a_network_of_another_kind_is_refused_by_name(tmp_path):
 
 def test_own_weights_need_the_word_of_their_user(tmp_path):
     from mmperception.checkpoint import save_network
-    from mmperception.config import from_mapping
 
     config = SignNetworkConfig(kind=CLASSIFIER, channels=(4, 4, 4, 4))
     save_network(tmp_path / 'reader.safetensors', build_sign_network(config), {})
@@ -223,3 +222,34 @@ def test_one_scene_is_learnt_in_seconds():
     boxes, score = SignReader(network, bfloat16=False).detect(image)
     assert score[0] > 0.5
     assert box_ious(truth, boxes)[0] > 0.8
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_the_swift_networks_answer_as_the_networks_do_in_images_of_any_size(dtype):
+    rng = np.random.default_rng(1)
+    pair = load_sign_networks(from_mapping({}).signs)
+    for kind, network, _ in pair:
+        plain = fold_conv_norms(network).to(dtype).to(memory_format=torch.channels_last)
+        swift = (SwiftDetector if kind == DETECTOR else SwiftClassifier)(plain)
+        plain = copy.deepcopy(plain).float()  # the weights of `dtype`, the sums in float32
+        for size in ((48, 80), (37, 101), (48, 80)):
+            pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+            with torch.inference_mode():
+                if kind == DETECTOR:
+                    expected = plain(fold_pixels(torch.from_numpy(padded(pixels))[None]))
+                    found = swift(pixels)
+                else:
+                    crops = torch.from_numpy(resized_crop(pixels))[None].permute(0, 3, 1, 2)
+                    expected = [plain(scale_pixels(crops))]
+                    found = [swift(scale_pixels(crops, dtype))]
+            for a, b in zip(found, expected, strict=True):
+                assert a.shape == b.shape
+                error = (a.float() - b).abs().max() / b.abs().max()
+                assert error < (1e-5 if dtype == torch.float32 else 0.05)
+
+
+def test_of_overlapping_boxes_the_best_stay_and_what_only_a_dropped_one_hides_stays_too():
+    # The second overlaps the first, the third the second alone.
+    boxes = np.array([[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10], [40, 0, 50, 10]], np.float32)
+    assert without_doubles(boxes).tolist() == [0, 2, 3]
+    assert without_doubles(boxes[:0]).tolist() == []

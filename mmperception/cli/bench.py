@@ -3,6 +3,7 @@
 
 import json
 from pathlib import Path
+import re
 
 from mmperception.cli import WrongUse
 from mmperception.cli.bench_soak import add_soak_arguments, complain, run_soak
@@ -30,6 +31,9 @@ def add_arguments(parser):
         type=float,
         help='how long (default: 200 frames; sync: 60 s of messages; soak: 120 s)',
     )
+    parser.add_argument(
+        '--image', metavar='WxH', help='frame: enlarge the images to this size, such as 1360x800'
+    )
     parser.add_argument('--json', metavar='FILE', help='write the figures here too')
     add_soak_arguments(parser)
     add_settings(parser)
@@ -39,6 +43,8 @@ def run(args):
     """Measure, print, and write."""
     if args.seconds is not None and not args.seconds > 0:
         raise WrongUse('--seconds must be positive')
+    if args.image is not None and not re.fullmatch(r'[1-9]\d{1,3}x[1-9]\d{1,3}', args.image):
+        raise WrongUse(f'--image: expected WIDTHxHEIGHT such as 1360x800, got {args.image}')
     result = RUNS[args.what](args)
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=2, default=float) + '\n')
@@ -50,7 +56,7 @@ def run(args):
 def run_frame(args):
     """Measure the stages of frames and print them; return the figures."""
     from mmperception.cost import CostMapper
-    from mmperception.evaluation.latency import describe_machine, measure_frames
+    from mmperception.evaluation.latency import describe_machine, measure_frames, with_image_size
     from mmperception.pipeline import load_perceiver
     import numpy as np
     from tqdm import tqdm
@@ -58,6 +64,9 @@ def run_frame(args):
     config = config_of(args, defaults=_settings(args.bag))
     perceiver = load_perceiver(config)
     frames = _frames(args.bag, config)
+    if args.image:
+        size_px = tuple(int(number) for number in args.image.split('x'))
+        frames = [with_image_size(frame, size_px) for frame in frames]
     machine = describe_machine(perceiver.device, perceiver.is_half)
     with tqdm(unit=' frame', disable=None) as bar:
         mapper = CostMapper(config)
@@ -70,6 +79,7 @@ def run_frame(args):
         'machine': machine,
         'frames': len(times_ms['frame']),
         'points': int(np.median([len(frame.cloud.points) for frame in frames if frame.cloud])),
+        'images': args.image or 'as they are',
         'weights': perceiver.weights_name,
         'latency_ms': stages,
     }
@@ -105,9 +115,9 @@ def _print(result):
     for key, value in result['machine'].items():
         print(f'{key}: {", ".join(value) if isinstance(value, list) else value}')
     print(f'{result["frames"]} frames of {result["points"]} points, weights {result["weights"]}')
-    print(f'{"stage":12s} {"p50 ms":>9s} {"p99 ms":>9s}')
+    print(f'{"stage":14s} {"p50 ms":>9s} {"p99 ms":>9s}')
     for stage, figures in result['latency_ms'].items():
-        print(f'{stage:12s} {figures["p50"]:9.2f} {figures["p99"]:9.2f}')
+        print(f'{stage:14s} {figures["p50"]:9.2f} {figures["p99"]:9.2f}')
 
 
 RUNS = {'frame': run_frame, 'sync': run_sync, 'soak': run_soak}

@@ -6,10 +6,12 @@ The same frames go round and round through the pipeline and the path cost, after
 a matrix product in the same run tells how fast the machine was at that moment.
 """
 
+from dataclasses import replace
 from pathlib import Path
 import platform
 from time import monotonic, perf_counter
 
+import cv2
 from mmperception.cost import sweep_from_frame
 import numpy as np
 import torch
@@ -39,7 +41,8 @@ def measure_frames(frames, perceiver, mapper, seconds=None, progress=lambda: Non
     Returns
     -------
     dict of str to ndarray
-        Stage to milliseconds, one for each frame; `frame` is the sum of all.
+        Stage to milliseconds, one for each frame that had it; `frame` is all of it. `signs` and
+        `frame` are also given apart for images that were looked at for signs and skipped ones.
 
     """
     rows = []
@@ -49,8 +52,8 @@ def measure_frames(frames, perceiver, mapper, seconds=None, progress=lambda: Non
     while not rows or (len(rows) < ENOUGH if end is None else monotonic() < end):
         rows.append(time_frame(frames[len(rows) % len(frames)], perceiver, mapper))
         progress()
-    stages = sorted({stage for row in rows for stage in row}, key=list(rows[0]).index)
-    return {stage: np.array([row.get(stage, 0.0) for row in rows]) for stage in stages}
+    stages = dict.fromkeys(stage for row in rows for stage in row)
+    return {stage: np.array([row[stage] for row in rows if stage in row]) for stage in stages}
 
 
 def time_frame(frame, perceiver, mapper):
@@ -63,7 +66,24 @@ def time_frame(frame, perceiver, mapper):
         mapper.integrate(sweep_from_frame(frame, perception.tracks))
         row['path_cost'] = (perf_counter() - cost_started) * 1e3
     row['frame'] = (perf_counter() - started) * 1e3
+    in_images = perception.image_signs.values()
+    if in_images:
+        kind = 'skipped' if all(seen.is_predicted for seen in in_images) else 'looked'
+        row |= {f'{stage}_{kind}': row[stage] for stage in ('signs', 'frame')}
     return row
+
+
+def with_image_size(frame, size_px):
+    """Return a frame whose images are as large as (width, height) and show the same."""
+    cameras = []
+    for view in frame.cameras:
+        pixels = cv2.resize(view.image.pixels, size_px, interpolation=cv2.INTER_LINEAR)
+        scale = np.array([size_px[0] / view.model.width, size_px[1] / view.model.height, 1.0])
+        intrinsics = view.model.intrinsics * scale[:, None]
+        intrinsics[:2, 2] += scale[:2] / 2 - 0.5  # the middle of the first pixel is (0, 0)
+        model = replace(view.model, width=size_px[0], height=size_px[1], intrinsics=intrinsics)
+        cameras.append(replace(view, image=replace(view.image, pixels=pixels), model=model))
+    return replace(frame, cameras=tuple(cameras))
 
 
 def describe_machine(device, is_half=False):

@@ -43,6 +43,16 @@ def _convolve_into(out, x, weight, bias, stride, padding, has_relu):
     )
 
 
+def _packed(weight, shape, stride, padding):
+    """Return the weights as the processor wants them for such an input, where torch can do it."""
+    try:
+        return torch.ops.mkldnn._reorder_convolution_weight(
+            weight, [padding] * 2, [stride] * 2, [1, 1], 1, list(shape)
+        )
+    except (AttributeError, RuntimeError, NotImplementedError):
+        return weight
+
+
 class Kept:
     """Memory of one result, channels last; made anew where the shape is another one."""
 
@@ -64,14 +74,16 @@ class SwiftConv:
         self.weight = weight.contiguous(memory_format=torch.channels_last)
         self.bias = None if conv.bias is None else conv.bias.detach().to(dtype)
         self.stride, self.padding, self.has_relu = conv.stride[0], conv.padding[0], has_relu
-        self.kept = Kept()
+        self.kept, self.packed = Kept(), None
 
     def __call__(self, x):
         x = x.to(self.weight.dtype)
         if not has_fused_convolution():
             x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
             return x.relu_() if self.has_relu else x
-        settings = self.weight, self.bias, self.stride, self.padding, self.has_relu
+        if self.packed is None:  # else each call would put them in order again
+            self.packed = _packed(self.weight, x.shape, self.stride, self.padding)
+        settings = self.packed, self.bias, self.stride, self.padding, self.has_relu
         if x.dtype != torch.float32:
             return _convolve(x, *settings)
         number, _, kernel, _ = self.weight.shape
@@ -132,24 +144,3 @@ def _convolutions(block):
     else:
         for part in block:
             yield from _convolutions(part)
-
-
-class SwiftLayer(nn.Module):
-    """A `SwiftConv` in the place of a convolution, for networks that are run as they are."""
-
-    def __init__(self, conv):
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, x):
-        return self.conv(x)
-
-
-def with_swift_blocks(network):
-    """Change the blocks of a folded network for inference: convolution and ReLU in one pass."""
-    for block in network.modules():
-        kinds = [type(layer) for layer in block] if isinstance(block, nn.Sequential) else []
-        if kinds == [nn.Conv2d, nn.Identity, nn.ReLU]:
-            block[0] = SwiftLayer(SwiftConv(block[0], block[0].weight.dtype, has_relu=True))
-            block[2] = nn.Identity()
-    return network
