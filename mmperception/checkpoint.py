@@ -176,11 +176,28 @@ def filled(network, tensors, path):
     return network.eval()
 
 
-def save_network(path, network, metadata):
-    """Write a network with its configuration; `metadata` (str to str): data, licence, seed."""
+def save_network(path, network, metadata, float16=False):
+    """
+    Write a network with its configuration.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    network : nn.Module
+        With a `config`.
+    metadata : dict of str to str
+        Data, licence, seed.
+    float16 : bool
+        Store 16 bits of each number; it is read back into 32.
+
+    """
+    tensors = network.state_dict()
+    if float16:
+        tensors = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
     save_tensors(
         path,
-        network.state_dict(),
+        tensors,
         {**metadata, 'network': json.dumps(network.config.to_mapping())},
     )
 

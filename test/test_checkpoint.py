@@ -128,7 +128,7 @@ def test_an_exported_file_names_the_data_of_both_stages_and_no_folder(tmp_path, 
     checkpoint.save_network(tmp_path / 'run.safetensors', network, facts)
     out = tmp_path / 'release.safetensors'
     arguments = argparse.Namespace(
-        weights=tmp_path / 'run.safetensors', out=out, second=None, force=False
+        weights=tmp_path / 'run.safetensors', out=out, second=None, float16=False, force=False
     )
     assert export.run(arguments) == 0
     _, metadata = checkpoint.load_network(out)
@@ -147,7 +147,11 @@ def test_an_exported_file_may_take_its_second_stage_from_another(tmp_path):
     for path, network, fact in zip(paths, networks, facts, strict=True):
         checkpoint.save_network(path, network, fact)
     arguments = argparse.Namespace(
-        weights=paths[0], out=tmp_path / 'release.safetensors', second=paths[1], force=False
+        weights=paths[0],
+        out=tmp_path / 'release.safetensors',
+        second=paths[1],
+        float16=False,
+        force=False,
     )
     assert export.run(arguments) == 0
     joined, metadata = checkpoint.load_network(arguments.out)

@@ -9,10 +9,10 @@ from mmperception.network.signs import CLASSIFIER, DETECTOR, REJECT
 from mmperception.sign_classes import NUM_SIGN_CLASSES
 from mmperception.simulation.sign_faces import sign_face
 from mmperception.simulation.sign_others import DRAWERS, other_face, zone_face, ZONE_RING
-from mmperception.training import sign_config
+from mmperception.training import sign_config, sign_data
 from mmperception.training.sign_config import SignTrainConfig
 from mmperception.training.sign_crops import ClassifierBatches
-from mmperception.training.sign_data import mirrored, pieces_of, SignData, warped
+from mmperception.training.sign_data import load_sign_data, mirrored, pieces_of, SignData, warped
 from mmperception.training.sign_pictures import paste
 from mmperception.training.sign_scenes import DetectorBatches, stack_targets, visible_boxes
 import numpy as np
@@ -247,3 +247,32 @@ def test_the_ring_of_a_zone_is_rejected_and_lies_where_it_is_said_to(tmp_path):
     data = SignData(**{n: getattr(data, n) for n in data.__slots__ if n != 'zones'}, zones=[face])
     batches = ClassifierBatches(SignTrainConfig(network=CLASSIFIER, sources=('drawn',)), data)
     assert batches._ring_of_zone(rng).shape == (48, 48, 3)
+
+
+@pytest.mark.parametrize('network', [DETECTOR, CLASSIFIER])
+def test_in_simulated_streets_no_photograph_is_opened(monkeypatch, tmp_path, network):
+    asked = []
+
+    def street(seed, number):
+        asked.append(number)
+        pixels = np.random.default_rng(number).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+        return pixels, np.array([BOX], np.float32), np.array([14])
+
+    monkeypatch.setattr(sign_data, 'picture_with_plates', street)
+    train = SignTrainConfig(network=network, sources=('drawn',), streets=3)
+    data = load_sign_data(train, tmp_path / 'no such folder')
+    assert asked == [0, 1, 2] and not data.crops and len(data.faces) == NUM_SIGN_CLASSES
+    if network == DETECTOR:
+        assert [image.boxes.tolist() for image in data.images] == [[list(map(float, BOX))]] * 3
+    else:  # five places of each street, none around its plate
+        assert [image.file for image in data.images] == [
+            f'simulated/{n}' for n in range(3) for _ in range(sign_data.PLACES)
+        ]
+    assert len(data.pixels) == len(data.images)
+
+
+def test_streets_replace_photographs_and_do_not_mix_with_them():
+    with pytest.raises(ValueError, match='drawn'):
+        SignTrainConfig(sources=('gtsdb', 'drawn'), streets=3)
+    with pytest.raises(ValueError, match='streets'):
+        SignTrainConfig(sources=('drawn',), streets=-1)

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 from mmperception.config_sections import SignsConfig
 from mmperception.evaluation import sign_truth
-from mmperception.evaluation.sign_truth import judge_signs, plates_of, Sighting, sighting_metrics
+from mmperception.evaluation.sign_truth import judge_signs, Sighting, sighting_metrics
 from mmperception.sign_range import LABEL_MARGIN_PX
 from mmperception.simulation.drive import SimulatedDrive
+from mmperception.simulation.sign_plates import picture_with_plates, plates_of
 import numpy as np
 import pytest
 from test_sign_range import found_at
@@ -41,6 +42,16 @@ def test_plates_of_a_street_are_as_wide_as_signs_and_stand_above_the_road():
         assert 0 <= class_id < 43
         size = np.ptp(corners, axis=0)
         assert 0.4 < np.hypot(*size[:2]) < 1.0 and corners[:, 2].min() > 0.3
+
+
+def test_a_picture_of_a_street_shows_its_plates_where_their_boxes_are():
+    pixels, boxes, class_id = picture_with_plates(4300, 2)
+    assert pixels.shape == (375, 1242, 3) and len(boxes) == len(class_id) > 0
+    # The nearest plate, a triangle: red rim around a white middle.
+    x1, y1, x2, y2 = boxes[0].round().astype(int)
+    parts = [part.astype(int) for part in (pixels[y1:y2, x1:x2], pixels[y2:, x1:x2][:20])]
+    red = [(part[..., 0] - part[..., 1:].max(-1) > 40).mean() for part in parts]
+    assert class_id[0] == 27 and red[0] > 0.1 > red[1]
 
 
 def test_a_sign_whose_box_is_exact_is_placed_by_lidar_and_by_its_size(monkeypatch):

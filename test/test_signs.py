@@ -253,3 +253,18 @@ def test_of_overlapping_boxes_the_best_stay_and_what_only_a_dropped_one_hides_st
     boxes = np.array([[0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10], [40, 0, 50, 10]], np.float32)
     assert without_doubles(boxes).tolist() == [0, 2, 3]
     assert without_doubles(boxes[:0]).tolist() == []
+
+
+def test_weights_of_half_the_room_come_back_nearly_the_same(tmp_path):
+    from mmperception.checkpoint import save_network
+
+    torch.manual_seed(0)
+    network = build_sign_network(SignNetworkConfig(kind=CLASSIFIER, channels=(4, 4, 4, 4)))
+    save_network(tmp_path / 'whole.safetensors', network, {})
+    save_network(tmp_path / 'half.safetensors', network, {}, float16=True)
+    again, _ = load_sign_network(tmp_path / 'half.safetensors')
+    for name, value in network.state_dict().items():
+        assert again.state_dict()[name].dtype == value.dtype
+        assert torch.allclose(again.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    sizes = [(tmp_path / f'{n}.safetensors').stat().st_size for n in ('whole', 'half')]
+    assert sizes[1] < 0.75 * sizes[0]

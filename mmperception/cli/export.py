@@ -25,6 +25,9 @@ def add_arguments(parser):
         type=Path,
         help='weights whose second stage and image check are taken instead of its own',
     )
+    parser.add_argument(
+        '--float16', action='store_true', help='store the numbers in half the room'
+    )
     parser.add_argument('--force', action='store_true', help='overwrite an existing file')
 
 
@@ -40,7 +43,7 @@ def run(args):
         if args.second:
             network, metadata = _with_second_stage(network, metadata, args.second)
         facts = _facts(metadata)
-    checkpoint.save_network(args.out, network, {**metadata, **facts})
+    checkpoint.save_network(args.out, network, {**metadata, **facts}, args.float16)
     print(f'{args.out.resolve()}: SHA-256 {hashlib.sha256(args.out.read_bytes()).hexdigest()}')
     return 0
 
@@ -66,13 +69,15 @@ def _is_of_signs(path):
 
 
 def _sign_facts(metadata):
-    """Say what a sign network was made from; pictures of KITTI are among the surroundings."""
+    """Say what a sign network was made from: without streets, pictures of KITTI surround signs."""
     train = json.loads(metadata.get('train', '{}'))
+    streets = train.get('streets', 0)
+    around = f'{streets} simulated streets' if streets else 'pictures of KITTI raw drives'
     names = {'gtsdb': 'GTSDB', 'gtsrb': 'GTSRB', 'drawn': 'drawn signs'}
     parts = [names[source] for source in train.get('sources', [])]
     return {
-        'data': ', '.join([*parts, 'pictures of KITTI raw drives as surroundings']),
-        'licence': STREET_LICENCE,
+        'data': ', '.join([*parts, f'{around} as surroundings']),
+        'licence': SIMULATED_LICENCE if streets else STREET_LICENCE,
         'classes': ' '.join(sign.name for sign in SIGN_CLASSES),
         'commit': source_commit(),
     }

@@ -75,7 +75,7 @@ def _trainer(train, out, root, device):
     if isinstance(train, SignTrainConfig):
         from mmperception.training.sign_loop import SignTrainer
 
-        if not root:
+        if not root and not train.streets:
             raise ValueError('data: name the folder of gtsdb and gtsrb, or set MMPERCEPTION_DATA')
         return SignTrainer(train, out, root, device)
     real = real_scenes(root, train.drives, train.network) if root else []

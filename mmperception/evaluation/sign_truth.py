@@ -15,12 +15,12 @@ from mmperception.geometry import apply, invert, project
 from mmperception.sign_range import LIDAR, place_sign, SweepPoints
 from mmperception.sign_stage import SignStage
 from mmperception.signs import box_ious
-from mmperception.simulation import materials
 from mmperception.simulation.drive import SimulatedDrive
+from mmperception.simulation.sign_plates import plates_of
 import numpy as np
 
 MIN_WIDTH_PX, RANGE_M, JUDGED_RANGE_M = 16.0, (5.0, 40.0), (12.0, 25.0)
-MIN_IOU, SAME_PLATE_M = 0.5, 1.2
+MIN_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,27 +33,6 @@ class Sighting:
     by_size_error_m: float = 0.0
     by_track_error_m: float | None = None
     is_read: bool = False
-
-
-def plates_of(street):
-    """Return (class, (K, 3) corners in the world) of every sign plate of a street."""
-    mesh = street.mesh_at(0.0)
-    codes = np.asarray(mesh.material)
-    faces = np.flatnonzero(materials.material_of(codes) == materials.SIGN_FACE)
-    corners, classes = np.asarray(mesh.corners)[faces], codes[faces] // 64
-    plates = []
-    for triangle, class_id in zip(corners, classes, strict=True):
-        near = [
-            plate
-            for plate in plates
-            if plate[0] == class_id
-            and np.linalg.norm(plate[1][0].mean(0) - triangle.mean(0)) < SAME_PLATE_M
-        ]
-        if near:
-            near[0][1].append(triangle)
-        else:
-            plates.append((class_id, [triangle]))
-    return [(int(class_id), np.concatenate(parts)) for class_id, parts in plates]
 
 
 def judge_signs(seed, seconds, reader, settings):

@@ -87,6 +87,16 @@ def simulate_clip(seed, number, with_camera=False, length=1):
     return clip
 
 
+def simulate_picture(seed, number):
+    """Return the street of a scene without LiDAR, world_from_camera, its model and the picture."""
+    rng = np.random.default_rng((seed, number))
+    street, ego = _random_scene(rng)
+    mounting = make_mounting(rng)
+    pixels = _picture((street, ego, mounting), 0.0, random_appearance(rng), rng)
+    world_from_camera = ego.pose(0.0) @ mounting.base_from_camera[CAMERA]
+    return street, world_from_camera, mounting.camera_models[CAMERA], pixels
+
+
 def _sweep_at(scene, time_s, rng):
     """Return the street at a time, the sensor's path there and what it saw."""
     street, ego, mounting = scene

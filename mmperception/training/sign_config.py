@@ -21,7 +21,10 @@ class SignTrainConfig:
     data : str
         Folder with `gtsdb/` and `gtsrb/`; empty: MMPERCEPTION_DATA.
     sources : tuple of str
-        Of gtsdb, gtsrb and drawn; pictures of GTSDB always serve as background.
+        Of gtsdb, gtsrb and drawn.
+    streets : int
+        Simulated pictures that serve as surroundings, in place of all photographs; 0: those of
+        GTSDB and KITTI serve.
     gtsdb_fold, gtsrb_fold : int
         The fold 0..4 that is left out for measuring; -1: none is.
     detector : str
@@ -48,6 +51,7 @@ class SignTrainConfig:
     network: str = DETECTOR
     data: str = ''
     sources: tuple[str, ...] = SOURCES
+    streets: int = 0
     gtsdb_fold: int = -1
     gtsrb_fold: int = -1
     detector: str = ''
@@ -68,6 +72,8 @@ class SignTrainConfig:
             raise ValueError(f'network: {self.network!r} is none of {DETECTOR}, {CLASSIFIER}')
         if unknown := sorted(set(self.sources) - set(SOURCES)):
             raise ValueError(f'sources: {unknown[0]} is none of {", ".join(SOURCES)}')
+        if self.streets < 0 or (self.streets and tuple(self.sources) != ('drawn',)):
+            raise ValueError('streets: must be positive, and then sources: [drawn]')
         if not -1 <= self.gtsdb_fold <= 4 or not -1 <= self.gtsrb_fold <= 4:
             raise ValueError('gtsdb_fold and gtsrb_fold: must be -1 to 4')
         if self.steps < 1 or self.batch_size < 1:

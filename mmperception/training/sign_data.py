@@ -18,6 +18,7 @@ from mmperception.sign_classes import NUM_SIGN_CLASSES, SIGN_CLASSES
 from mmperception.signs import crop_of
 from mmperception.simulation.sign_faces import sign_face
 from mmperception.simulation.sign_others import other_face, zone_face
+from mmperception.simulation.sign_plates import picture_with_plates
 from mmperception.training.sign_pictures import face_of_crop, posed_face, weather_face
 import numpy as np
 
@@ -26,6 +27,7 @@ NUM_OTHERS, NUM_ZONES = 400, 60
 PLACES, PLACE_PX = 5, 200
 # Every so many images are searched for mistakes of a detector.
 MISTAKES_STEP = 2
+STREETS_SEED = 4300
 # Consecutive frames of a drive are near-duplicates.
 KITTI_STEP = 3
 
@@ -83,12 +85,12 @@ def load_sign_data(train, root, finder=None):
     """
     rng = np.random.default_rng(train.seed)
     images, pixels, mistakes = [], [], []
-    for number, image in enumerate(_listed(train, Path(root))):
-        whole = image.pixels()
+    for number, (image, whole) in enumerate(_surroundings(train, root)):
         if finder is not None and number % MISTAKES_STEP == 0:
             mistakes += find_mistakes(image, whole, finder)
         is_whole = train.network == DETECTOR
-        for piece, shown in [(image, whole)] if is_whole else pieces_of(rng, image, whole):
+        pieces = [(image, whole)] if is_whole else pieces_of(rng, image, whole, not train.streets)
+        for piece, shown in pieces:
             images.append(piece)
             pixels.append(shown)
     crops = read_gtsrb(Path(root) / 'gtsrb') if 'gtsrb' in train.sources else []
@@ -106,6 +108,16 @@ def load_sign_data(train, root, finder=None):
     )
 
 
+def _surroundings(train, root):
+    """Yield each SignImage with its pixels: photographs, or simulated streets in their place."""
+    for number in range(train.streets):
+        pixels, boxes, class_id = picture_with_plates(STREETS_SEED, number)
+        name = f'simulated/{number}'
+        yield SignImage(file=name, path=Path(name), boxes=boxes, class_id=class_id), pixels
+    for image in [] if train.streets else _listed(train, Path(root)):
+        yield image, image.pixels()
+
+
 def _listed(train, root):
     """Return the images of GTSDB outside of the fold, and surroundings without such signs."""
     # None of these images shows a sign of the 43 classes.
@@ -120,9 +132,11 @@ def _listed(train, root):
     return images
 
 
-def pieces_of(rng, image, pixels):
+def pieces_of(rng, image, pixels, with_signs=True):
     """
     Cut an image into what a classifier needs: signs with their surroundings, and other places.
+
+    Plates of simulated streets may be hidden or tiny: no piece is cut for them.
 
     Returns
     -------
@@ -131,7 +145,7 @@ def pieces_of(rng, image, pixels):
 
     """
     windows = []
-    for box in image.boxes:
+    for box in image.boxes if with_signs else ():
         margin = np.maximum(box[2:] - box[:2], 16) * 1.3
         windows.append(np.concatenate((box[:2] - margin, box[2:] + margin)))
     limit = np.array([pixels.shape[1], pixels.shape[0]])

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 AROUND_SIGN, PASTE = 0.5, 0.5
+PASTE_ALONE = 0.85  # where no photographed sign is learned
 SMALLEST_PX, LARGEST_PX = 12, 135
 # Of the crops around a sign, that shrink it to a width between the smallest and its own.
 SHRUNK, FURTHEST = 0.4, 0.25
@@ -107,7 +108,7 @@ class DetectorBatches(torch.utils.data.Dataset):
         return i, matrix, rng.random() < 0.5
 
     def _paste(self, rng, pixels, boxes, ignored):
-        if rng.random() > PASTE:
+        if rng.random() > (PASTE if self.signs else PASTE_ALONE):
             return
         for _ in range(rng.integers(1, 4)):
             width = np.exp(rng.uniform(np.log(SMALLEST_PX), np.log(LARGEST_PX * 0.8)))
