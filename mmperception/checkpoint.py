@@ -25,6 +25,8 @@ SHIPPED = {
     'simulated': '0d169cc2c33a4df3044e4e4cd115600953d3fb2348088cf3c6f4ddb262a189ff',
     'sign_detector': '50b03b308f7a63869ae8f52a19f6315dcbd40c4c0534bb33a529f9f26ebdc51f',
     'sign_classifier': 'cef353694d29d4bbf02bbe28cffe3579d2704bbcdb567c4b9eb47749e13132e7',
+    'sign_detector_drawn': 'b88e9cb31021876a59b0b68827d285a05deecffe15689c1fae532f669a8a52bc',
+    'sign_classifier_drawn': '9c1708adf75142cf35ea90c96c9daf9bc3b2ff1faa0c31d6a628730e75fd87a9',
 }
 MAX_HEADER_BYTES = 4 << 20
 MAX_FILE_BYTES = 256 << 20

@@ -130,7 +130,9 @@ class SignsConfig:
     """Finding, reading and following traffic signs."""
 
     enabled: bool = option(True, '', 'Look for traffic signs.')
-    weights: str = option('signs', '', 'signs, or a folder with a detector and a classifier.')
+    weights: str = option(
+        'signs', '', 'signs, drawn (no photographs), or a folder of a detector and a classifier.'
+    )
     every: int = option(2, 'images', 'Signs are looked for in every n-th image of a camera.')
     score_threshold: float = option(0.3, '', 'Lowest mean score of a published sign.')
     min_read: float = option(0.6, '', 'Lowest probability of a class; below a sign is unread.')

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Weights files of the sign networks: the shipped pair, or a folder of one's own.
+Weights files of the sign networks: the shipped pairs, or a folder of one's own.
 
 Format and checks are those of checkpoint.py; the shape of a network stands in its header.
 """
@@ -19,7 +19,8 @@ from mmperception.network.signs import (
 from mmperception.signs import SignReader
 
 logger = logging.getLogger(__name__)
-SHIPPED_PAIR = 'signs'
+# What `signs.weights` may name, and the end of the files' names.
+SHIPPED_PAIRS = {'signs': '', 'drawn': '_drawn'}
 
 
 def load_sign_network(path, kind=None):
@@ -54,7 +55,7 @@ def load_sign_networks(settings, allow_unverified=False):
     Parameters
     ----------
     settings : SignsConfig
-        Its `weights` is `signs` or a folder of safetensors files.
+        Its `weights` is `signs`, `drawn` or a folder of safetensors files.
     allow_unverified : bool
         Load files of a folder, whose SHA-256 nobody knows.
 
@@ -68,14 +69,14 @@ def load_sign_networks(settings, allow_unverified=False):
         If a file cannot be read, holds no sign network, or a shipped one was changed.
 
     """
-    if settings.weights == SHIPPED_PAIR:
-        paths = {checkpoint.weights_path(name): checkpoint.SHIPPED.get(name)
-                 for name in (DETECTOR, CLASSIFIER)}  # fmt: skip
+    if settings.weights in SHIPPED_PAIRS:
+        names = [kind + SHIPPED_PAIRS[settings.weights] for kind in (DETECTOR, CLASSIFIER)]
+        paths = {checkpoint.weights_path(name): checkpoint.SHIPPED.get(name) for name in names}
     else:
         paths = dict.fromkeys(sorted(Path(settings.weights).glob('*.safetensors')))
         if not paths:
             raise ValueError(
-                f'signs.weights {settings.weights}: give {SHIPPED_PAIR}, or a folder that holds '
+                f'signs.weights {settings.weights}: give signs, drawn, or a folder that holds '
                 'a sign detector and a sign classifier as safetensors files'
             )
     loaded = []

@@ -3,8 +3,10 @@
 
 import copy
 import itertools
+import json
 import math
 
+import cv2
 from mmperception.config import from_mapping
 from mmperception.network.model import fold_conv_norms
 from mmperception.network.signs import (
@@ -20,7 +22,7 @@ from mmperception.network.signs import (
 )
 from mmperception.network.swift_signs import SwiftClassifier, SwiftDetector
 from mmperception.sign_classes import NUM_SIGN_CLASSES, SIGN_CLASSES, sign_name, UNREAD
-from mmperception.sign_weights import load_sign_network, load_sign_networks
+from mmperception.sign_weights import load_sign_network, load_sign_networks, load_sign_reader
 from mmperception.signs import (
     _peaks,
     box_ious,
@@ -31,6 +33,9 @@ from mmperception.signs import (
     SignReader,
     without_doubles,
 )
+from mmperception.simulation.sign_faces import sign_face
+from mmperception.simulation.sign_plates import picture_with_plates
+from mmperception.training.sign_pictures import paste
 import numpy as np
 import pytest
 import torch
@@ -193,8 +198,31 @@ def test_own_weights_need_the_word_of_their_user(tmp_path):
     with pytest.raises(ValueError, match='allow_unverified'):
         load_sign_networks(settings)
     assert [kind for kind, _, _ in load_sign_networks(settings, True)] == [CLASSIFIER]
-    with pytest.raises(ValueError, match='give signs, or a folder'):
+    with pytest.raises(ValueError, match='give signs, drawn, or a folder'):
         load_sign_networks(from_mapping({'signs': {'weights': str(tmp_path / 'x')}}).signs)
+
+
+def test_the_drawn_pair_is_free_and_finds_and_reads_what_it_learnt_from():
+    config = from_mapping({'signs': {'weights': 'drawn'}})
+    for _, _, metadata in load_sign_networks(config.signs):
+        assert metadata['licence'] == 'Apache-2.0'
+        assert json.loads(metadata['train'])['sources'] == ['drawn']
+    reader = load_sign_reader(config, torch.device('cpu'))
+    # Such a street as it was trained with, and one of its plates, a warning of pedestrians.
+    pixels, boxes, class_id = picture_with_plates(4300, 2)
+    found = reader.find(pixels, config.signs.score_threshold)
+    overlap = box_ious(boxes[0], found.boxes)
+    assert overlap.max() > 0.6 and found.class_id[overlap.argmax()] == class_id[0]
+    # Faces in front of it, out of focus.
+    pixels = cv2.GaussianBlur(pixels, (0, 0), 2)
+    read = 0
+    for class_id in range(NUM_SIGN_CLASSES):
+        image = pixels.copy()
+        paste(image, sign_face(class_id, 44).astype(np.float32) / (1, 1, 1, 255), 500, 150)
+        found = reader.find(image, config.signs.score_threshold)
+        is_there = box_ious(np.array([500, 150, 544, 194], np.float32), found.boxes) > 0.5
+        read += bool((found.class_id[is_there] == class_id).any())
+    assert read > 0.8 * NUM_SIGN_CLASSES
 
 
 def test_one_scene_is_learnt_in_seconds():

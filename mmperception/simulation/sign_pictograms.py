@@ -49,18 +49,18 @@ def truck_side(canvas, colour=BLACK):
 
 
 def right_of_way(canvas):
-    """Paint a thick road ahead crossed by a thin one."""
+    """Paint a broad road ahead, forked at its end, crossed by a thin one."""
     ahead = [
-        (0.5, 0.35),
-        (0.575, 0.46),
-        (0.535, 0.46),
-        (0.555, 0.83),
-        (0.445, 0.83),
-        (0.465, 0.46),
-        (0.425, 0.46),
+        (0.5, 0.41),
+        (0.585, 0.52),
+        (0.585, 0.81),
+        (0.5, 0.74),
+        (0.415, 0.81),
+        (0.415, 0.52),
     ]
-    canvas.polygon(ahead, BLACK)
-    canvas.polygon([(0.36, 0.60), (0.64, 0.60), (0.64, 0.655), (0.36, 0.655)], BLACK)
+    canvas.polygon([(0.345, 0.60), (0.655, 0.60), (0.655, 0.655), (0.345, 0.655)], BLACK)
+    canvas.polygon(ahead[:4], BLACK)
+    canvas.polygon([*ahead[3:], ahead[0]], BLACK)
 
 
 def caution(canvas):
@@ -80,8 +80,8 @@ def curve(canvas, side):
 
 
 def double_curve(canvas):
-    canvas.band([(0.565, 0.83), (0.565, 0.635), (0.445, 0.60), (0.445, 0.48)], 0.082, BLACK)
-    canvas.polygon([(0.375, 0.50), (0.515, 0.50), (0.445, 0.40)], BLACK)
+    canvas.band([(0.57, 0.83), (0.57, 0.625), (0.445, 0.69), (0.445, 0.49)], 0.085, BLACK)
+    canvas.polygon([(0.385, 0.50), (0.505, 0.50), (0.445, 0.42)], BLACK)
 
 
 def bumps(canvas):
@@ -119,8 +119,8 @@ def slippery(canvas):
 
 def road_narrows(canvas):
     """Paint a lane whose right edge steps in."""
-    canvas.band([(0.435, 0.82), (0.435, 0.42)], 0.06, BLACK)
-    canvas.band([(0.595, 0.82), (0.595, 0.66), (0.545, 0.55), (0.545, 0.42)], 0.06, BLACK)
+    canvas.band([(0.425, 0.82), (0.425, 0.44)], 0.05, BLACK)
+    canvas.band([(0.59, 0.82), (0.59, 0.68), (0.53, 0.57), (0.53, 0.44)], 0.05, BLACK)
 
 
 def worker(canvas):
