@@ -5,10 +5,20 @@ from dataclasses import replace
 
 from mmperception.config import from_mapping
 from mmperception.drawing import Moment
-from mmperception.evaluation.explain import _dot, draw_attention, draw_gates, explain_frame, look
+from mmperception.evaluation.explain import (
+    _dot,
+    draw_attention,
+    draw_gates,
+    explain_frame,
+    GATE_HIGH,
+    GATE_LOW,
+    look,
+    Looks,
+)
 from mmperception.geometry import project
 from mmperception.network.model import PerceptionNetwork
 from mmperception.pipeline import Perceiver
+from mmperception.top_view import draw_top_view, Window
 import numpy as np
 import pytest
 from synthetic import SMALL_NETWORK
@@ -63,8 +73,25 @@ def test_pictures_differ_from_the_plain_ones_where_pillars_are():
     view = frame.cameras[0]
     drawn = draw_attention(view, detections, looks, 0, SMALL_NETWORK.image_width)
     assert drawn.shape == view.image.pixels.shape
-    gates = draw_gates(Moment(frame=frame, detections=detections), looks)
-    assert gates.ndim == 3 and gates.any()
+    moment = Moment(frame=frame, detections=detections)
+    window = Window(height=200, width=200)
+    gates = draw_gates(moment, looks, window)
+    assert (gates != draw_top_view(moment, window)).any()
+
+
+def test_the_widest_gate_is_yellow_and_the_narrowest_blue():
+    frame = make_frame()
+    moment = Moment(frame=frame, detections=make_perceiver().detect(frame))
+    window = Window(height=200, width=200)
+    place = np.array([[20.0, 5, 0], [30, -8, 0], [900, 0, 0]])
+    looks = Looks(
+        pixel=np.zeros((3, 1, 2)), weight=np.ones((3, 1)), gate=np.array([0.4, 0.6, 0.5]),
+        place=place, camera=np.zeros(3, int),
+    )  # fmt: skip
+    gates = draw_gates(moment, looks, window)
+    column, row = np.round(window.pixels_of(place)).astype(int).T
+    assert tuple(gates[row[0], column[0]]) == GATE_LOW
+    assert tuple(gates[row[1], column[1]]) == GATE_HIGH
 
 
 def test_a_dot_beyond_the_rim_of_the_image_is_cut_off():

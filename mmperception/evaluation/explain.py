@@ -8,7 +8,9 @@ positions with weights, and a gate says how much of that it trusts (network/fusi
 """
 
 from dataclasses import dataclass, replace
+from itertools import product
 
+from mmperception.canvas import draw_text
 from mmperception.datatypes import CLASSES
 from mmperception.geometry import points_in_boxes
 from mmperception.image_view import draw_boxes_on_image
@@ -21,7 +23,9 @@ import torch
 # Metres within which the answer without a sensor is taken for the same object; without LiDAR
 # positions are rough, so the direction counts there.
 SAME_OBJECT_M, SAME_DIRECTION_RAD = 2.0, 0.05
-LOOKED_COLOUR, GATE_LOW, GATE_HIGH = (255, 200, 40), (40, 60, 140), (255, 220, 60)
+LOOKED_COLOUR, GATE_LOW, GATE_HIGH = (255, 200, 40), (60, 90, 255), (255, 220, 60)
+# How far a pillar reaches around its middle in the view from above.
+GATE_REACH_PX = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -175,13 +179,24 @@ def _dot(pixels, u, v, radius):
 
 
 def draw_gates(moment, looks, window=None):
-    """Return the view from above with every in-view pillar coloured by its gate."""
+    """
+    Return the view from above with every in-view pillar coloured by its gate.
+
+    Colours run over the gates of this frame, whose ends (5 and 95 percent) stand in the corner:
+    a gate seldom leaves the middle of its range.
+    """
     window = window or Window(height=800, width=800)
     pixels = draw_top_view(moment, window)
-    low, high = np.array(GATE_LOW), np.array(GATE_HIGH)
+    if not len(looks.gate):
+        return pixels
+    ends = np.percentile(looks.gate, (5, 95))
+    share = np.clip((looks.gate - ends[0]) / max(np.ptp(ends), 1e-6), 0, 1)
+    colours = np.rint(GATE_LOW + share[:, None] * np.subtract(GATE_HIGH, GATE_LOW))
     where = np.round(window.pixels_of(looks.place)).astype(int)
-    H, W, _ = pixels.shape
-    inside = (where >= 0).all(1) & (where[:, 0] < W) & (where[:, 1] < H)
-    share = looks.gate[inside, None]
-    pixels[where[inside, 1], where[inside, 0]] = low + share * (high - low)
+    for column, row in product(range(-GATE_REACH_PX, GATE_REACH_PX + 1), repeat=2):
+        x, y = (where + (column, row)).T
+        inside = (x >= 0) & (x < window.width) & (y >= 0) & (y < window.height)
+        pixels[y[inside], x[inside]] = colours[inside]
+    for end, colour, column in zip(ends, (GATE_LOW, GATE_HIGH), (14, 110), strict=True):
+        draw_text(pixels, f'gate {end:.2f}', (column, window.height - 14), colour)
     return pixels
