@@ -227,9 +227,10 @@ def test_of_several_boxes_on_one_object_the_best_counts():
     assert 0.5 < found[0] < 1 and found[1] == -1 and found[2] == 0
 
 
-def test_bank_holds_what_the_network_finds_in_scenes_with_images():
+@pytest.mark.parametrize('refine', [True, False])
+def test_bank_holds_what_the_network_finds_in_scenes_with_images(refine):
     torch.manual_seed(0)
-    network = PerceptionNetwork(NetworkConfig(refine=True)).eval()
+    network = PerceptionNetwork(NetworkConfig(refine=refine)).eval()
     torch.nn.init.constant_(network.bev_head.heat[-1].bias, -1.0)  # boxes without training
     train = TrainConfig(
         check_images=True, start='x', camera_batches=1.0, batch_size=2, steps=2, ahead_only=True

@@ -54,7 +54,7 @@ def make_bank(network, batches, steps):
     Parameters
     ----------
     network : PerceptionNetwork
-        In evaluation mode, with its second stage.
+        In evaluation mode; with its second stage, if there is one.
     batches : SceneBatches
         Whose scenes are looked at; those without an image give nothing.
     steps : iterable of int
@@ -69,7 +69,8 @@ def make_bank(network, batches, steps):
         for b, (scene, boxes, open_cells) in enumerate(zip(scenes, found, mask, strict=True)):
             if not batch.image_mask[b].any() or not len(boxes['score']):
                 continue
-            boxes = look_again(network.refiner, batch, b, boxes)
+            if network.refiner is not None:
+                boxes = look_again(network.refiner, batch, b, boxes)
             answers = torch.cat((heads.camera_heat[b, 0], heads.camera_box[b, 0]))
             regions = _regions(scene, boxes, heads.features[b], answers, batch.pixel_from_base[b])
             boxes = {name: value[regions[0]] for name, value in boxes.items()}

@@ -109,7 +109,7 @@ class TrainConfig:
         if self.refine and not self.start:
             raise ValueError('refine: needs start, the weights of the first stage')
         if self.check_images and not self.start:
-            raise ValueError('check_images: needs start, the weights of both stages')
+            raise ValueError('check_images: needs start, the weights whose boxes are looked at')
         if self.check_images and not self.camera_batches:
             raise ValueError('check_images: camera_batches must be above 0')
 
