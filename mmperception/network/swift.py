@@ -10,7 +10,7 @@ looks inside use model.py; `test_swift.py` holds both together.
 
 from mmperception.network.heads import CAMERA_CHANNELS, Heads
 from mmperception.network.peaks import cells_of, strongest_peaks
-from mmperception.network.swift_conv import chain, Grow, SwiftConv
+from mmperception.network.swift_conv import chain, Grow, run_chain, SwiftConv
 from mmperception.network.swift_fusion import make_reader, SparseJoin
 from mmperception.network.swift_lidar import Occupancy, SwiftEncoder, SwiftStem
 import torch
@@ -82,15 +82,9 @@ class SwiftNetwork:
             mask = batch.image_mask
             features[mask] = seen.float()
             if self.network.image_check is not None or not batch.lidar_mask[0]:
-                heat[mask] = _run(self.camera_heat, seen).float()
-                box[mask] = _run(self.camera_box, seen).float()
+                heat[mask] = run_chain(self.camera_heat, seen).float()
+                box[mask] = run_chain(self.camera_box, seen).float()
         return features, heat, box
-
-
-def _run(layers, features):
-    for layer in layers:
-        features = layer(features)
-    return features
 
 
 class _Trunk:
@@ -105,13 +99,13 @@ class _Trunk:
 
     def __call__(self, images):
         layers = self.layers
-        quarter = _run(layers['quarter'], _run(layers['stem'], images))
-        eighth = _run(layers['eighth'], quarter)
-        sixteenth = _run(layers['sixteenth'], eighth)
+        quarter = run_chain(layers['quarter'], run_chain(layers['stem'], images))
+        eighth = run_chain(layers['eighth'], quarter)
+        sixteenth = run_chain(layers['sixteenth'], eighth)
         eighth = self.grow_to_eighth(self.from_sixteenth(sixteenth), eighth)
-        eighth = _run(layers['merge_eighth'], eighth)
+        eighth = run_chain(layers['merge_eighth'], eighth)
         quarter = self.grow_to_quarter(self.from_eighth(eighth), quarter)
-        return _run(layers['merge_quarter'], quarter)
+        return run_chain(layers['merge_quarter'], quarter)
 
 
 class _Backbone:
@@ -125,10 +119,10 @@ class _Backbone:
         self.lateral3 = SwiftConv(backbone.lateral3, dtype)
 
     def __call__(self, bev):
-        second = _run(self.layers['scale2'], bev)
-        third = _run(self.layers['scale3'], second)
-        second = _run(self.layers['merge2'], self.grow2(self.lateral3(third), second))
-        return _run(self.layers['merge1'], self.grow1(self.lateral2(second), bev)), second
+        second = run_chain(self.layers['scale2'], bev)
+        third = run_chain(self.layers['scale3'], second)
+        second = run_chain(self.layers['merge2'], self.grow2(self.lateral3(third), second))
+        return run_chain(self.layers['merge1'], self.grow1(self.lateral2(second), bev)), second
 
 
 class _BevHead:
@@ -142,9 +136,9 @@ class _BevHead:
         self.residual = SwiftConv(head.residual, dtype)
 
     def __call__(self, fine, middle, evidence):
-        heat = fused = _run(self.heat, fine).float().contiguous()
+        heat = fused = run_chain(self.heat, fine).float().contiguous()
         if evidence is not None:
-            joined = _run(self.joined, self.join(fine, evidence))
+            joined = run_chain(self.joined, self.join(fine, evidence))
             residual = self.residual(joined).float().contiguous()
             fused = nn.functional.interpolate(residual, scale_factor=2, mode='bilinear')
             fused += heat

@@ -135,6 +135,13 @@ def chain(block, dtype):
     return convs
 
 
+def run_chain(layers, features):
+    """Return what the last of some layers makes of what the ones before it made."""
+    for layer in layers:
+        features = layer(features)
+    return features
+
+
 def _convolutions(block):
     """Yield each convolution, and whether a ReLU follows."""
     if isinstance(block, nn.Conv2d):

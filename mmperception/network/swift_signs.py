@@ -9,7 +9,7 @@ is kept; weights are scaled in place of pixels. `test_signs.py` holds both toget
 
 import cv2
 from mmperception.network.signs import COARSEST, STRIDE
-from mmperception.network.swift_conv import chain, SwiftConv
+from mmperception.network.swift_conv import chain, run_chain, SwiftConv
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,11 +34,11 @@ class SwiftDetector:
     def __call__(self, pixels):
         """Return heat and boxes, as the network does, of an image (H, W, 3) uint8."""
         layers = self.layers
-        quarter = _run(layers['quarter'], self.fold(pixels))
-        eighth = _run(layers['eighth'], quarter)
-        sixteenth = _run(layers['sixteenth'], eighth)
-        eighth = _run(layers['merge_eighth'], _grown(self.from_sixteenth(sixteenth), eighth))
-        quarter = _run(layers['merge_quarter'], _grown(self.from_eighth(eighth), quarter))
+        quarter = run_chain(layers['quarter'], self.fold(pixels))
+        eighth = run_chain(layers['eighth'], quarter)
+        sixteenth = run_chain(layers['sixteenth'], eighth)
+        eighth = run_chain(layers['merge_eighth'], _grown(self.from_sixteenth(sixteenth), eighth))
+        quarter = run_chain(layers['merge_quarter'], _grown(self.from_eighth(eighth), quarter))
         out = self.head(quarter)
         return out[:, :1], out[:, 1:]
 
@@ -81,13 +81,7 @@ class SwiftClassifier:
         self.head = classifier.head
 
     def __call__(self, crops):
-        return self.head(F.avg_pool2d(_run(self.features, crops), 2).flatten(1))
-
-
-def _run(layers, features):
-    for layer in layers:
-        features = layer(features)
-    return features
+        return self.head(F.avg_pool2d(run_chain(self.features, crops), 2).flatten(1))
 
 
 def _grown(coarse, fine):
