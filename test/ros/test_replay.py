@@ -173,7 +173,7 @@ def test_an_interrupted_replay_leaves_no_process_and_no_half_bag(folder, tiny_ba
     command = [sys.executable, '-m', 'mmperception.cli.main', 'replay', tiny_bag, '--out', out]
     process = subprocess.Popen([*map(str, command), '--params', str(params)])
     try:
-        assert wait_for(lambda: children_of(out))
+        assert wait_for(lambda: children_of(out) and (out / 'nodes.log').exists())
     finally:
         process.terminate()
     assert process.wait(30) == 130
