@@ -110,7 +110,7 @@ def hold_against_images(check, heads, batch, b, boxes):
     check : ImageCheck
         In evaluation mode, on the CPU.
     heads : Heads
-        With the cameras' `features`.
+        With the cameras' `features` and what their heads say.
     batch : Batch
         On the CPU.
     b : int

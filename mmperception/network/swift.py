@@ -52,8 +52,8 @@ class SwiftNetwork:
         """
         Return the `Heads` of a batch of one.
 
-        The camera heads are computed only where the LiDAR is missing: the decoder reads them
-        nowhere else. `seen` is what `read_images` gave, where it was called before.
+        The camera heads are computed only where they are read: without LiDAR by the decoder,
+        with it by the image check. `seen` is what `read_images` gave, where it was called before.
         """
         if batch.num_samples != 1:
             raise ValueError(f'expected a batch of 1, got {batch.num_samples}')
