@@ -10,8 +10,7 @@ estimate (Zheng et al., CIA-SSD, AAAI 2021). Everything here is float32.
 from mmperception.datatypes import Detections
 from mmperception.network.heads import FOCAL_PX, vertical_focal_px
 from mmperception.network.image_check import check_scores, image_rectangles
-from mmperception.network.peaks import find_peaks, strongest_peaks
-from mmperception.network.refine import refine_boxes
+from mmperception.network.peaks import find_peaks
 import numpy as np
 import torch
 
@@ -51,11 +50,11 @@ def decode_boxes(heads, batch, max_detections=100):
         `sigma_m` (N,) float32, best first, in the frame of the points.
 
     """
+    values = heads.box.float().split([len(peaks[0]) for peaks in heads.peaks])
     boxes = []
     for b in range(batch.num_samples):
         if batch.lidar_mask[b]:
-            peaks = heads.peaks[b] if heads.peaks else strongest_peaks(heads.heat_fused[b])
-            found = _decode_bev(peaks, heads.box[b], batch.grid.coarser(2))
+            found = _decode_bev(heads.peaks[b], values[b], batch.grid.coarser(2))
         else:
             found = _decode_cameras(heads, batch, b)
         boxes.append(_suppress(found, max_detections))
@@ -70,8 +69,8 @@ def look_again(refiner, batch, b, boxes):
 
     Parameters
     ----------
-    refiner : BoxRefiner
-        In evaluation mode, on the CPU.
+    refiner : SwiftRefiner
+        The second stage.
     batch : Batch
         On the CPU.
     b : int
@@ -89,7 +88,7 @@ def look_again(refiner, batch, b, boxes):
     boxes = {**boxes, 'first': boxes['score']}
     for least in LEAST_OF_LOOK:
         number = int((boxes['score'] >= least).sum())  # best first
-        boxes, quality = refine_boxes(refiner, batch, b, boxes, number)
+        boxes, quality = refiner.refine(batch, b, boxes, number)
         known = np.isfinite(quality)
         score = boxes['score'].copy()
         score[known] = boxes['first'][known] ** (1 - QUALITY_WEIGHT)
@@ -156,9 +155,9 @@ def heading(double_sine, double_cosine, direction):
     return torch.where(direction > 0, half_turn, half_turn + torch.pi)
 
 
-def _decode_bev(peaks, box, grid):
+def _decode_bev(peaks, values, grid):
     heat, label, row, column = peaks
-    values = box.float()[:, row, column]  # (10, n)
+    values = values.T  # (10, n)
     x = grid.x_min_m + (column + 0.5 + values[0]) * grid.cell_m
     y = grid.y_min_m + (row + 0.5 + values[1]) * grid.cell_m
     score = heat ** (1 - IOU_WEIGHT) * torch.sigmoid(values[9]) ** IOU_WEIGHT
@@ -240,11 +239,13 @@ def _best_of_each(boxes, limit):
     is_kept &= np.isfinite(boxes['center']).all(1) & np.isfinite(boxes['size']).all(1)
     boxes = {name: value[is_kept] for name, value in boxes.items()}
     is_same = _cover_each_other(boxes) & (boxes['label'][:, None] == boxes['label'])
-    kept, is_free = [], np.ones(len(boxes['score']), bool)
-    for i in range(len(is_free)):
-        if is_free[i] and len(kept) < limit:
-            kept.append(i)
+    is_free = np.ones(len(boxes['score']), bool)
+    # Each covers itself; only those that cover another one have to be asked, best first.
+    for i in np.flatnonzero(is_same.sum(1) > 1):
+        if is_free[i]:
             is_free &= ~is_same[i]
+            is_free[i] = True
+    kept = np.flatnonzero(is_free)[:limit]
     return {name: value[kept] for name, value in boxes.items()}
 
 

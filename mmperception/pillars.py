@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Points of one sweep -> occupied pillars and what the network is told of each point.
+Points of one sweep -> occupied pillars, and the points in their order.
 
 The first half of the preprocessing (tensors.py). Points are sorted by their pillar, so that what
 follows reads and writes in a row: `network/swift_lidar.py` takes the maximum of each pillar in
-passing, `network/refine.py` cuts boxes out. Pillars: Lang et al., PointPillars, CVPR 2019, with
+passing, `network/crops.py` cuts boxes out. Pillars: Lang et al., PointPillars, CVPR 2019, with
 dynamic occupancy instead of a fixed number of points.
 """
 
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NUM_POINT_FEATURES = 9
-# Metres over which the range feature reaches 1; keeps it in the size of the others.
-RANGE_SCALE_M = 50.0
+# Columns of sorted points: x y z (m), intensity (0 where unknown), range (m, from above).
+INTENSITY, RANGE, NUM_COLUMNS = 3, 4, 5
 # NumPy sorts 16-bit keys by radix, in a tenth of the time of wider ones.
 MAX_SHORT = 1 << 16
 
@@ -26,9 +25,8 @@ class Pillars:
 
     Attributes
     ----------
-    features : (N, 9) float32
-        Of each point: place in its cell x y (cells from the middle), height, place from the mean
-        point of its pillar x y z, intensity, whether that is known, range.
+    points : (N, 5) float32
+        x y z, intensity (0 where unknown) and range of each.
     point_pillar : (N,) int64
         Row of the pillar each point belongs to, ascending.
     point_index : (N,) int64
@@ -40,7 +38,7 @@ class Pillars:
 
     """
 
-    features: np.ndarray
+    points: np.ndarray
     point_pillar: np.ndarray
     point_index: np.ndarray
     cell: np.ndarray
@@ -49,7 +47,7 @@ class Pillars:
 
 def make_pillars(points, intensity, grid, z_range_m):
     """
-    Assign points to occupied pillars and describe each relative to its pillar.
+    Assign points to occupied pillars.
 
     Parameters
     ----------
@@ -82,21 +80,13 @@ def make_pillars(points, intensity, grid, z_range_m):
     kept = kept[order]
     points = np.take(points, kept, axis=1)
     mean = _means(points, count)
-    pillar = np.repeat(np.arange(len(occupied)), count)
-    features = np.empty((len(kept), NUM_POINT_FEATURES), np.float32)
-    row, column = np.divmod(occupied, grid.num_x)
-    for axis, (low_m, cell) in enumerate(((grid.x_min_m, column), (grid.y_min_m, row))):
-        middle = cell.astype(np.float32) + np.float32(0.5)
-        features[:, axis] = (points[axis] - low_m) / grid.cell_m - np.take(middle, pillar)
-    features[:, 2] = points[2]
-    for axis in range(3):
-        features[:, 3 + axis] = points[axis] - np.take(mean[axis], pillar)
-    features[:, 6] = 0.0 if intensity is None else np.take(intensity, kept)
-    features[:, 7] = 0.0 if intensity is None else 1.0
-    features[:, 8] = np.sqrt(points[0] ** 2 + points[1] ** 2) / np.float32(RANGE_SCALE_M)
+    rows = np.empty((len(kept), NUM_COLUMNS), np.float32)
+    rows[:, :3] = points.T
+    rows[:, INTENSITY] = 0.0 if intensity is None else np.take(intensity, kept)
+    rows[:, RANGE] = np.sqrt(points[0] ** 2 + points[1] ** 2)
     return Pillars(
-        features=features,
-        point_pillar=pillar,
+        points=rows,
+        point_pillar=np.repeat(np.arange(len(occupied)), count),
         point_index=order,
         cell=occupied,
         mean=np.ascontiguousarray(mean.T),
@@ -123,7 +113,7 @@ def _means(points, count):
 def no_pillars():
     """Return the pillars of a sample without LiDAR."""
     return Pillars(
-        features=np.zeros((0, NUM_POINT_FEATURES), np.float32),
+        points=np.zeros((0, NUM_COLUMNS), np.float32),
         point_pillar=np.zeros(0, np.int64),
         point_index=np.zeros(0, np.int64),
         cell=np.zeros(0, np.int64),

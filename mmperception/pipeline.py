@@ -7,8 +7,8 @@ The pipeline: what happens to one frame, in reading order. Start here.
           (network/image_check.py) -> tracks (tracking.py)
           -> signs (sign_stage.py): networks, ranges and tracks of their own
 
-On a CPU with two threads or more the images' part of the network runs beside the making of the
-pillars, in the time of `prepare`.
+On a CPU with two threads or more the images' part of the network runs beside the pillars and their
+features, in the time of `prepare`.
 
 The path cost has a pipeline of its own (cost.py), on purpose: geometry keeps a robot safe also
 when nothing was learned, so it never waits for this one. Message handling is in ros/.
@@ -33,6 +33,7 @@ from mmperception.devices import choose_device, choose_precision
 from mmperception.network.config import NetworkConfig
 from mmperception.network.model import fold_batch_norm, PerceptionNetwork
 from mmperception.network.swift import SwiftNetwork
+from mmperception.network.swift_refine import SwiftRefiner
 from mmperception.sign_stage import SignStage
 from mmperception.sign_tracking import Signs
 from mmperception.sign_weights import load_sign_reader
@@ -73,7 +74,9 @@ class Perceiver:
         if self.device.type == 'cpu' and not network.fusion.has_memory:
             self.swift = SwiftNetwork(self.network, self.is_half)
         # Points are cut out on the CPU, and a few dozen crops are done before a copy would be.
-        self.refiner, self.image_check = network.refiner, network.image_check
+        self.refiner, self.image_check = None, network.image_check
+        if network.refiner is not None:
+            self.refiner = SwiftRefiner(network.refiner, self.is_half)
         # Only networks that remember sweeps put something in.
         self.past = SweepMemory()
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
@@ -132,9 +135,9 @@ class Perceiver:
         """
         timings_ms = {} if timings_ms is None else timings_ms
         with _timed(timings_ms, 'prepare'), one_thread():
-            batch, seen = self._prepare(frame, past)
+            batch, read = self._prepare(frame, past)
         with _timed(timings_ms, 'network'), torch.inference_mode():
-            heads = self._heads(batch, seen, None if past is None else past.state)
+            heads = self._heads(batch, read, None if past is None else past.state)
             if past is not None:
                 past.keep(heads.memory, frame)
         with _timed(timings_ms, 'decode'), one_thread(), torch.inference_mode():
@@ -148,7 +151,7 @@ class Perceiver:
         return detections_from_boxes(boxes, frame.stamp_ns, self.config.base_frame)
 
     def _prepare(self, frame, past):
-        """Return the batch, and what the images gave where a second thread has looked at them."""
+        """Return the batch, and what two threads have read of images and points meanwhile."""
         network = self.network.config
         looked = None if self.second is None else self.second.submit(self._look_at_images, frame)
         inputs = inputs_from_frame(frame, network, with_cameras=looked is None)
@@ -156,17 +159,19 @@ class Perceiver:
             inputs = replace(inputs, previous_from_base=past.previous_from_base(frame))
         batch = make_batch([inputs], network.grid, network)
         if looked is None:
-            return batch, None
+            return batch, ()
+        pillars = self.swift.read_points(batch)
         images, seen = looked.result()
-        return replace(batch, **images), seen
+        return replace(batch, **images), (seen, pillars)
 
     def _look_at_images(self, frame):
         images = images_from_frame(frame, self.network.config)
-        return images, self.swift.read_images(images['images'], images['image_mask'])
+        has_lidar = frame.cloud is not None
+        return images, self.swift.read_images(images['images'], images['image_mask'], has_lidar)
 
-    def _heads(self, batch, seen, memory):
+    def _heads(self, batch, read, memory):
         if self.swift is not None:
-            return self.swift(batch, seen)
+            return self.swift(batch, *read)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_half):
             heads = self.network(batch.to(self.device), memory=memory)
         if self.device.type == 'cuda':

@@ -58,8 +58,8 @@ class Batch:
     ----------
     num_samples, grid : int, BevGrid
         Passed, never inferred from the data: a sample may have no points.
-    point_features : (N, 9) float32
-        Of all samples together, sorted by pillar (pillars.py).
+    points : (N, 5) float32
+        Of all samples together, sorted by pillar: x y z, intensity and range (pillars.py).
     point_pillar : (N,) int64
         Row of the pillar each point belongs to, ascending.
     point_index : (N,) int64
@@ -75,6 +75,7 @@ class Batch:
     motion : (B, 3) float32
         Speed / 10, yaw rate, 1 if known; all 0 if not.
     lidar_mask : (B,) bool
+    has_intensity : (B,) bool
     previous_from_base : (B, 4, 4) float32
         As in `Inputs`; all zero where it is None.
 
@@ -82,7 +83,7 @@ class Batch:
 
     num_samples: int
     grid: BevGrid
-    point_features: torch.Tensor
+    points: torch.Tensor
     point_pillar: torch.Tensor
     point_index: torch.Tensor
     pillar_cell: torch.Tensor
@@ -92,6 +93,7 @@ class Batch:
     pixel_from_base: torch.Tensor
     motion: torch.Tensor
     lidar_mask: torch.Tensor
+    has_intensity: torch.Tensor
     previous_from_base: torch.Tensor
 
     def to(self, device):
@@ -210,6 +212,7 @@ def make_batch(samples, grid, config):
         grid=grid,
         motion=torch.tensor(motion, dtype=torch.float32).reshape(-1, 3),
         lidar_mask=torch.tensor([s.points is not None for s in samples]),
+        has_intensity=torch.tensor([s.intensity is not None for s in samples]),
         previous_from_base=torch.from_numpy(np.stack([_previous(s) for s in samples])),
         **_gather_images(samples, config),
         **_gather_pillars(samples, grid, config),
@@ -229,9 +232,9 @@ def _gather_pillars(samples, grid, config):
         for s in samples
     ]
     first_pillar = np.cumsum([0] + [len(part.cell) for part in parts])
-    first_point = np.cumsum([0] + [len(part.features) for part in parts])
+    first_point = np.cumsum([0] + [len(part.points) for part in parts])
     stacked = {
-        'point_features': [part.features for part in parts],
+        'points': [part.points for part in parts],
         'point_pillar': [p.point_pillar + n for p, n in zip(parts, first_pillar, strict=False)],
         'point_index': [p.point_index + n for p, n in zip(parts, first_point, strict=False)],
         'pillar_cell': [p.cell + b * grid.num_y * grid.num_x for b, p in enumerate(parts)],

@@ -3,8 +3,10 @@
 
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
+from mmperception.network.peaks import cells_of
 from mmperception.training.scenes import Scene
 import numpy as np
+import torch
 
 CONFIG = NetworkConfig()
 GRID = BevGrid(x_min_m=0.0, y_min_m=-12.8, cell_m=0.2, num_x=128, num_y=128)
@@ -44,3 +46,12 @@ def make_scene(with_pixels=True, view=True):
         ignore_2d=np.zeros((0, 4), np.float32),
         motion=np.array([4.0, 0.1], np.float32),
     )
+
+
+def box_map(heads):
+    """Return the boxes of `Heads` at their peaks as a map (B, Y, X, 10), zero elsewhere."""
+    B, _, Y, X = heads.heat_fused.shape
+    boxes = torch.zeros(B, Y, X, heads.box.shape[1])
+    b, row, column = cells_of(heads.peaks).unbind(1)
+    boxes[b, row, column] = heads.box
+    return boxes

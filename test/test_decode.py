@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heads -> Detections: a planted peak comes out where it was planted."""
 
+from dataclasses import replace
+
 from mmperception.decode import decode_boxes, detections_from_boxes, heading
 from mmperception.geometry import box_corners
 from mmperception.grid import BevGrid
@@ -20,7 +22,8 @@ def blank_heads(cameras=0):
     return Heads(
         heat_lidar=torch.full((1, 3, 40, 40), -9.0),
         heat_fused=torch.full((1, 3, 40, 40), -9.0),
-        box=torch.zeros(1, 10, 40, 40),
+        peaks=[(torch.zeros(0), *torch.zeros(3, 0, dtype=torch.int64))],
+        box=torch.zeros(0, 10),
         camera_heat=torch.full((1, cameras, 3, 24, 160), -9.0),
         camera_box=torch.zeros(1, cameras, 10, 24, 160),
     )
@@ -39,15 +42,17 @@ def batch(with_lidar=True, with_camera=False):
 
 
 def plant(heads, label, row, column, yaw=0.0, size=(4.0, 1.7, 1.5), logit=3.0):
-    heads.heat_fused[0, label, row, column] = logit
+    """Return the heads with one more peak and its box."""
     values = [0.25, -0.5, 0.8, *np.log(size), np.sin(2 * yaw), np.cos(2 * yaw)]
     values += [1.0 if np.cos(yaw) > 0 else -1.0, 4.0]
-    heads.box[0, :, row, column] = torch.tensor(values)
+    peak = torch.sigmoid(torch.tensor([logit])), *torch.tensor([[label], [row], [column]])
+    peaks = tuple(torch.cat(pair) for pair in zip(heads.peaks[0], peak, strict=True))
+    return replace(heads, peaks=[peaks], box=torch.cat((heads.box, torch.tensor([values]))))
 
 
 def test_peak_becomes_a_box_at_its_cell_plus_offset():
     heads = blank_heads()
-    plant(heads, 1, row=10, column=30, yaw=0.7)
+    heads = plant(heads, 1, row=10, column=30, yaw=0.7)
     found = decode_boxes(heads, batch())[0]
     # x = (30 + 0.5 + 0.25) * 0.4, y = -8 + (10 + 0.5 - 0.5) * 0.4.
     assert found['center'][0].tolist() == pytest.approx([12.3, -4.0, 0.8], abs=1e-5)
@@ -67,9 +72,9 @@ def test_heading_survives_the_doubled_angle(yaw):
 
 def test_of_two_peaks_on_one_car_the_stronger_stays():
     heads = blank_heads()
-    plant(heads, 0, row=10, column=30, logit=3.0)
-    plant(heads, 0, row=10, column=33, logit=2.0)  # 1.2 m further along the same car
-    plant(heads, 0, row=20, column=30, logit=1.0)  # 4 m beside it: another car
+    heads = plant(heads, 0, row=10, column=30, logit=3.0)
+    heads = plant(heads, 0, row=10, column=33, logit=2.0)  # 1.2 m further along the same car
+    heads = plant(heads, 0, row=20, column=30, logit=1.0)  # 4 m beside it: another car
     found = decode_boxes(heads, batch())[0]
     assert found['center'][:, 1].tolist() == pytest.approx([-4.0, 0.0], abs=1e-5)
     assert found['center'][0, 0] == pytest.approx(12.3)
@@ -77,8 +82,8 @@ def test_of_two_peaks_on_one_car_the_stronger_stays():
 
 def test_pedestrian_beside_a_car_is_not_swallowed_by_it():
     heads = blank_heads()
-    plant(heads, 0, row=10, column=30, logit=3.0)
-    plant(heads, 1, row=10, column=32, size=(0.6, 0.6, 1.7), logit=2.0)
+    heads = plant(heads, 0, row=10, column=30, logit=3.0)
+    heads = plant(heads, 1, row=10, column=32, size=(0.6, 0.6, 1.7), logit=2.0)
     assert decode_boxes(heads, batch())[0]['label'].tolist() == [0, 1]
 
 
@@ -91,7 +96,7 @@ def test_nothing_found_is_an_empty_result():
 def test_most_detections_is_respected_best_first():
     heads = blank_heads()
     for i in range(6):
-        plant(heads, 1, row=4 + 6 * i, column=20, size=(0.6, 0.6, 1.7), logit=float(i))
+        heads = plant(heads, 1, row=4 + 6 * i, column=20, size=(0.6, 0.6, 1.7), logit=float(i))
     scores = decode_boxes(heads, batch(), 4)[0]['score']
     assert len(scores) == 4 and (np.diff(scores) < 0).all()
 

@@ -257,7 +257,7 @@ def test_the_last_sweep_of_a_clip_is_the_sample_of_a_network_without_memory():
     )
     for index in range(6):
         (clip, targets), (batch, same) = with_memory[index], without[index]
-        for name in ('point_features', 'pillar_cell', 'images', 'pixel_from_base', 'motion'):
+        for name in ('points', 'pillar_cell', 'images', 'pixel_from_base', 'motion'):
             assert torch.equal(getattr(clip[-1], name), getattr(batch, name)), name
         assert torch.equal(targets.heat, same.heat)
 

@@ -8,16 +8,19 @@ from mmperception.decode import look_again
 from mmperception.geometry import points_in_boxes
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
-from mmperception.network.model import PerceptionNetwork
-from mmperception.network.refine import (
-    BoxRefiner,
-    changed_boxes,
+from mmperception.network.crops import (
+    chosen,
     crop_points,
+    in_box_axes,
+    lots,
+    MANY_POINTS,
     MARGIN_M,
     MARGIN_Z_M,
     MAX_POINTS,
-    refine_boxes,
 )
+from mmperception.network.model import PerceptionNetwork
+from mmperception.network.refine import BoxRefiner, changed_boxes
+from mmperception.network.swift_refine import SwiftRefiner
 from mmperception.tensors import Inputs, make_batch
 from mmperception.training.config import TrainConfig
 from mmperception.training.data import SceneBatches
@@ -80,7 +83,8 @@ def test_a_crop_holds_the_points_in_the_grown_box_in_its_axes():
     cloud = np.concatenate((car_points(rng, center, yaw), scattered))
     # The second sample of the batch must not see the points of the first.
     batch = batch_of(scattered[:10], cloud)
-    points, count = crop_points(batch, 1, center[None], SIZE[None], yaw[None])
+    crops = crop_points(batch, 1, center[None], SIZE[None], yaw[None])
+    points, count = crops.points(np.array([0])), crops.stored
     grown = SIZE + 2 * np.float32((MARGIN_M, MARGIN_M, MARGIN_Z_M))
     expected = points_in_boxes(cloud, center[None], grown[None], yaw[None]).sum()
     assert abs(int(count[0]) - int(expected)) <= 1
@@ -95,24 +99,26 @@ def test_a_crop_holds_the_points_in_the_grown_box_in_its_axes():
 def test_a_crop_without_points_is_empty_and_its_box_stays():
     boxes = make_boxes([20, 5, 1], 0.3)
     batch = batch_of(np.array([[3, -3, 0.0]] * 20, np.float32))
-    found, quality = refine_boxes(BoxRefiner(3).eval(), batch, 0, boxes)
+    refiner = SwiftRefiner(BoxRefiner(3))
+    found, quality = refiner.refine(batch, 0, boxes)
     assert np.isnan(quality).all()
     assert all((found[name] == boxes[name]).all() for name in boxes)
-    assert look_again(BoxRefiner(3).eval(), batch, 0, boxes)['score'] == boxes['score']
+    assert look_again(refiner, batch, 0, boxes)['score'] == boxes['score']
 
 
-def test_the_second_look_begins_where_the_first_ended_and_weak_boxes_have_one(monkeypatch):
+def test_the_second_look_begins_where_the_first_ended_and_weak_boxes_have_one():
     cloud = np.array([[20, 5, 1.0], [21, 5, 1.2], [19, 5, 0.8]] * 4, np.float32)
-    batch, refiner = batch_of(cloud), BoxRefiner(3).eval()
+    batch, refiner = batch_of(cloud), BoxRefiner(3)
     torch.nn.init.constant_(refiner.change.bias, 0.1)  # the same step for every box
     torch.nn.init.constant_(refiner.quality.bias, -3.0)
+    refiner = SwiftRefiner(refiner)
     both = [make_boxes([20, 5, 1], 0.0), make_boxes([19, 5, 1], 0.0)]
     boxes = {name: np.concatenate([b[name] for b in both]) for name in both[0]}
     boxes['label'] = np.array([0, 1])  # two things, or one would go
     boxes['score'] = np.array([0.9, 0.06], np.float32)
-    once, quality = refine_boxes(refiner, batch, 0, boxes)
+    once, quality = refiner.refine(batch, 0, boxes)
     found = look_again(refiner, batch, 0, boxes)
-    twice, _ = refine_boxes(refiner, batch, 0, once, limit=1)
+    twice, _ = refiner.refine(batch, 0, once, limit=1)
     assert np.allclose(found['center'], twice['center']) and set(found) == set(boxes)
     assert np.allclose(found['size'][1], once['size'][1])
     assert found['score'][1] == pytest.approx(0.06**0.7 * quality[1] ** 0.3)
@@ -120,14 +126,16 @@ def test_the_second_look_begins_where_the_first_ended_and_weak_boxes_have_one(mo
 
 def test_nothing_is_looked_at_twice_where_there_is_nothing():
     boxes = {name: value[:0] for name, value in make_boxes([20, 5, 1], 0.0).items()}
-    found = look_again(BoxRefiner(3).eval(), batch_of(np.zeros((4, 3), np.float32)), 0, boxes)
+    refiner = SwiftRefiner(BoxRefiner(3))
+    found = look_again(refiner, batch_of(np.zeros((4, 3), np.float32)), 0, boxes)
     assert set(found) == set(boxes) and not len(found['score'])
 
 
 def test_a_turned_scene_gives_the_same_answer():
     torch.manual_seed(0)
-    refiner = BoxRefiner(3).eval()
+    refiner = BoxRefiner(3)
     torch.nn.init.normal_(refiner.change.weight, 0, 0.05)
+    refiner = SwiftRefiner(refiner)
     rng = np.random.default_rng(1)
     center, yaw = np.array([12.0, 3.0, 0.8]), 0.6
     cloud = car_points(rng, center, yaw, 200)
@@ -136,9 +144,8 @@ def test_a_turned_scene_gives_the_same_answer():
         cos, sin = np.cos(turn), np.sin(turn)
         matrix = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
         boxes = make_boxes(center @ matrix, yaw + turn)
-        found, quality = refine_boxes(
-            refiner, batch_of((cloud @ matrix).astype(np.float32)), 0, boxes
-        )
+        turned = batch_of((cloud @ matrix).astype(np.float32))
+        found, quality = refiner.refine(turned, 0, boxes)
         answers.append((found['center'] @ matrix.T, found['size'], found['yaw'] - turn, quality))
     for one, other in zip(*answers, strict=True):
         assert one == pytest.approx(other, abs=2e-4)
@@ -286,31 +293,63 @@ def test_second_stage_without_a_first_is_refused():
 
 def test_what_is_trained_and_what_is_run_look_at_crops_alike():
     torch.manual_seed(0)
-    refiner, crops = BoxRefiner(3), make_crops(40)
+    refiner = BoxRefiner(3)
     torch.nn.init.normal_(refiner.change.weight, 0, 0.1)
     torch.nn.init.normal_(refiner.points[0].bias)
-    points = crops.points.float()[:, :MAX_POINTS]
-    boxes = crops.count.float(), crops.center, crops.size, crops.yaw, crops.label
-    trained = refiner(points, *boxes)
-    with torch.no_grad():
-        run = refiner(points, *boxes)
-    for one, other in zip(trained, run, strict=True):
-        assert torch.allclose(one, other, atol=1e-4)
-    assert trained[0].requires_grad and trained[0].detach().std() > 0.01
+    rng = np.random.default_rng(3)
+    places = [(8.0 + 6 * k, 3.0 - k, 0.8) for k in range(3)]
+    # Few points, some and too many: each goes with others of its number.
+    clouds = [
+        car_points(rng, p, 0.4 * k, n)
+        for k, (p, n) in enumerate(zip(places, (9, 90, 400), strict=True))
+    ]
+    batch = batch_of(np.concatenate(clouds))
+    each = [make_boxes(p, 0.4 * k) for k, p in enumerate(places)]
+    boxes = {name: np.concatenate([b[name] for b in each]) for name in each[0]}
+    crops = crop_points(batch, 0, boxes['center'], boxes['size'], boxes['yaw'])
+    assert list(crops.count) == [9, 90, 400]
+    inputs = [torch.from_numpy(boxes[name]) for name in ('center', 'size', 'yaw', 'label')]
+    count = torch.from_numpy(crops.count)
+    points = torch.from_numpy(crops.points(np.arange(3)))
+    change, logit = refiner(points, count, *inputs)
+    center, size, _ = changed_boxes(change.detach(), *inputs[:3])
+    for is_half, tolerance in ((False, 1e-4), (True, 0.02)):
+        found, quality = SwiftRefiner(refiner, is_half).refine(batch, 0, boxes)
+        assert found['center'] == pytest.approx(center.numpy(), abs=tolerance)
+        assert found['size'] == pytest.approx(size.numpy(), abs=tolerance)
+        assert quality == pytest.approx(torch.sigmoid(logit).detach().numpy(), abs=tolerance)
+    assert change.detach().std() > 0.01
 
 
 def test_crops_hold_every_point_of_every_box_however_it_lies():
     rng = np.random.default_rng(5)
     cloud = rng.uniform((-30, -30, -0.5), (30, 30, 2), (30000, 3)).astype(np.float32)
     batch = batch_of(cloud)
-    kept = batch.point_features[:, 3:6] + batch.pillar_mean[batch.point_pillar]
+    kept = batch.points[:, :3]
     number = 60
     center = rng.uniform((-32, -32, 0), (32, 32, 1.5), (number, 3)).astype(np.float32)
     size = rng.uniform((0.5, 0.5, 1), (14, 4, 4), (number, 3)).astype(np.float32)
     yaw = rng.uniform(-4, 4, number).astype(np.float32)
     yaw[:3] = 0, np.pi / 2, np.pi
-    _, count = crop_points(batch, 0, center, size, yaw)
+    crops = crop_points(batch, 0, center, size, yaw)
     grown = size + 2 * np.float32((MARGIN_M, MARGIN_M, MARGIN_Z_M))
     expected = points_in_boxes(kept.numpy(), center, grown, yaw).sum(1)
-    assert np.abs(count - expected).max() <= 1  # on the rim, by rounding
-    assert expected.max() > 100 and count.sum() == pytest.approx(expected.sum(), abs=3)
+    few = expected < MANY_POINTS / 2
+    assert np.abs(crops.count - expected)[few].max() <= 1  # on the rim, by rounding
+    assert crops.count[few].sum() == pytest.approx(expected[few].sum(), abs=3)
+    assert crops.count[~few] == pytest.approx(expected[~few], rel=0.2)
+    assert 0 < few.sum() < number and expected[few].max() > 100
+
+
+def test_of_a_crowd_the_lot_draws_whom_it_would_draw_of_all():
+    rng = np.random.default_rng(6)
+    center, yaw = np.array([12.0, 3.0, 0.8], np.float32), np.float32(0.4)
+    batch = batch_of(car_points(rng, center, yaw, 9000))
+    crops = crop_points(batch, 0, center[None], SIZE[None], yaw[None])
+    assert crops.count[0] == pytest.approx(9000, rel=0.15)
+    assert MAX_POINTS < crops.stored[0] < 1.3 * MANY_POINTS
+    every = in_box_axes(batch.points[:, :3].numpy(), center, yaw)
+    lowest = every[chosen(lots(batch.point_index.numpy()), MAX_POINTS)]
+    drawn = crops.points(np.array([0]))[0]
+    for one, other in zip(drawn[np.lexsort(drawn.T)], lowest[np.lexsort(lowest.T)], strict=True):
+        assert one == pytest.approx(other, abs=1e-4)

@@ -7,6 +7,7 @@ from mmperception.datatypes import CameraModel, CameraView, Frame, Image, PointC
 from mmperception.geometry import apply, project
 from mmperception.grid import BevGrid
 from mmperception.network.config import NetworkConfig
+from mmperception.network.lidar import point_features
 from mmperception.tensors import (
     images_from_frame,
     Inputs,
@@ -56,7 +57,7 @@ def test_points_of_one_cell_become_one_pillar_with_their_mean():
 
 def test_point_features_are_offsets_height_mean_intensity_and_range():
     batch = make_batch([inputs([[3.0, 4.0 - 0.1, 0.7]])], GRID, CONFIG)
-    features = batch.point_features[0]
+    features = point_features(batch)[0]
     # Cell centre (3.25, 3.75); offsets in cells of 0.5 m.
     assert features[:3].tolist() == pytest.approx([-0.5, 0.3, 0.7], abs=1e-5)
     assert features[3:6].abs().max() < 1e-6
@@ -67,7 +68,7 @@ def test_point_features_are_offsets_height_mean_intensity_and_range():
 def test_points_outside_the_window_or_height_are_left_out():
     far, high, inside = [30.0, 0, 0], [2.0, 0, 9.0], [2.0, 0, 0]
     batch = make_batch([inputs([far, high, inside])], GRID, CONFIG)
-    assert len(batch.point_features) == 1
+    assert len(batch.points) == 1
 
 
 def test_order_of_points_changes_no_pillar():
@@ -139,9 +140,8 @@ def test_points_are_sorted_by_pillar_and_know_where_they_stood():
     other = rng.uniform((0, -4, 0), (10, 4, 2), (300, 3)).astype(np.float32)
     batch = make_batch([inputs(points), inputs(other)], GRID, CONFIG)
     assert (batch.point_pillar.diff() >= 0).all() and (batch.pillar_cell.diff() > 0).all()
-    place = batch.point_features[:, 3:6] + batch.pillar_mean[batch.point_pillar]
     stood = np.concatenate((points, other))[batch.point_index]
-    assert np.allclose(place, stood, atol=1e-5)
+    assert np.array_equal(batch.points[:, :3], stood)
     assert sorted(batch.point_index.tolist()) == list(range(700))
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from mmperception.decode import decode_boxes
 from mmperception.geometry import points_in_boxes
+from mmperception.network.lidar import point_features
 from mmperception.network.model import PerceptionNetwork
 from mmperception.simulation.gallery import make_gallery
 from mmperception.tensors import CameraInput, Inputs, make_batch
@@ -164,8 +165,8 @@ def test_two_processes_share_the_samples_of_a_run():
     train = TrainConfig(batch_size=1, window_m=(25.6, 25.6))
     first, second = (SceneBatches(train, CONFIG, [make_scene()], rank, 2) for rank in (0, 1))
     alone = SceneBatches(train, CONFIG, [make_scene()])
-    assert torch.equal(first[3][0].point_features, alone[6][0].point_features)
-    assert torch.equal(second[3][0].point_features, alone[7][0].point_features)
+    assert torch.equal(first[3][0].points, alone[6][0].points)
+    assert torch.equal(second[3][0].points, alone[7][0].points)
 
 
 def test_thinned_scene_has_fewer_points_and_the_same_boxes():
@@ -195,7 +196,7 @@ def test_a_batch_is_a_function_of_seed_and_index():
     train = TrainConfig(batch_size=2, window_m=(25.6, 25.6))
     one, other = (SceneBatches(train, CONFIG, [make_scene()]) for _ in range(2))
     a, b = one[7][0], other[7][0]
-    assert torch.equal(a.point_features, b.point_features)
+    assert torch.equal(a.points, b.points)
     assert not torch.equal(a.pillar_cell, one[8][0].pillar_cell)
 
 
@@ -265,7 +266,7 @@ def test_settled_statistics_are_those_of_the_real_scenes():
     settle_batch_norm(network, scenes, GRID)
     assert all(torch.equal(weights[name], p) for name, p in network.named_parameters())
     batch = make_batch([settle._inputs(scene) for scene in scenes], GRID, CONFIG)
-    points = network.pillars.linear(batch.point_features)
+    points = network.pillars.linear(point_features(batch))
     assert torch.allclose(network.pillars.norm.running_mean, points.mean(0), atol=1e-4)
     with torch.no_grad():  # settled on just these scenes, evaluation answers as training did
         settled = network.eval()(batch).heat_lidar

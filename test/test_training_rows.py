@@ -124,7 +124,7 @@ def test_a_row_of_one_sensor_never_sees_the_other(tmp_path):
     batch = next(batch for batch, _ in (batches[i] for i in range(20)) if batch.image_mask.any())
     assert with_only(batch, 'lidar').images.shape[1] == 0
     blind = with_only(batch, 'camera')
-    assert len(blind.point_features) == len(blind.pillar_cell) == 0 and not blind.lidar_mask.any()
+    assert len(blind.points) == len(blind.pillar_cell) == 0 and not blind.lidar_mask.any()
     assert with_only(batch, 'both') is batch
 
 

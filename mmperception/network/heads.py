@@ -10,7 +10,7 @@ residual on the heat that starts at zero: images move classes, never box edges (
 from dataclasses import dataclass
 
 from mmperception.network.blocks import conv_block, upsample
-from mmperception.network.peaks import peak_cells
+from mmperception.network.peaks import cells_of, strongest_peaks
 import torch
 from torch import nn
 
@@ -33,23 +33,23 @@ class Heads:
     """
     Raw network output.
 
-    `heat_lidar`, `heat_fused` (B, classes, Y, X) logits and `box` (B, 10, Y, X) on the coarse
-    grid, zero but at peaks (in training: rows (T, 10) of the cells asked for); `camera_heat`
-    (B, K, classes, h, w) and `camera_box` (B, K, 10, h, w) at a quarter of the network's image.
-    `memory` (B, C, Y, X) is what the next sweep remembers, None for kinds without memory; `pairs`
-    two (n, C) of LiDAR and camera features at the same pillars, when they were asked for. `peaks`
-    is what `find_peaks` gave for the fused heat of each sample, where it is known already;
-    `features` (B, K, C, h, w) the maps of the camera trunk.
+    `heat_lidar`, `heat_fused` (B, classes, Y, X) logits on the coarse grid; `peaks` what
+    `find_peaks` gave for the fused heat of each sample, and `box` (T, 10) the boxes of all of them
+    (in training no peaks, and boxes of the cells asked for); `camera_heat` (B, K, classes, h, w)
+    and `camera_box` (B, K, 10, h, w) at a quarter of the network's image. `memory` (B, C, Y, X) is
+    what the next sweep remembers, None for kinds without memory; `pairs` two (n, C) of LiDAR and
+    camera features at the same pillars, when they were asked for; `features` (B, K, C, h, w) the
+    maps of the camera trunk.
     """
 
     heat_lidar: torch.Tensor
     heat_fused: torch.Tensor
+    peaks: list[tuple] | None
     box: torch.Tensor
     camera_heat: torch.Tensor
     camera_box: torch.Tensor
     memory: torch.Tensor | None = None
     pairs: tuple[torch.Tensor, torch.Tensor] | None = None
-    peaks: list[tuple] | None = None
     features: torch.Tensor | None = None
 
 
@@ -122,11 +122,10 @@ class BevHead(nn.Module):
 
     def forward(self, fine, middle, evidence, has_evidence, cells=None):
         """
-        Return LiDAR heat, fused heat and the box map.
+        Return LiDAR heat, fused heat, its peaks and their boxes, by the names of `Heads`.
 
         `has_evidence` (B,) bool: without any camera the fused heat is the LiDAR's, exactly.
-        Boxes are (T, 10) rows for `cells` (T, 3); without cells a map (B, 10, Y, X) that is
-        zero but at the peaks of the fused heat.
+        With `cells` (T, 3) boxes are those of these cells, and peaks None.
         """
         heat = fused = self.heat(fine)
         if has_evidence.any():
@@ -134,24 +133,19 @@ class BevHead(nn.Module):
             joined = self.join(torch.cat((fine, evidence.to(fine.dtype)), dim=1))
             residual = upsample(self.residual(joined))
             fused = heat + residual * has_evidence[:, None, None, None]
+        heats = {'heat_lidar': heat, 'heat_fused': fused}
         if cells is not None:
-            return heat, fused, self.box(fine, middle, cells)
-        return heat, fused, self.boxes_at(fine, middle, peak_cells(fused))
+            return {**heats, 'peaks': None, 'box': self.box(fine, middle, cells)}
+        peaks = [strongest_peaks(logits) for logits in fused]
+        return {**heats, 'peaks': peaks, 'box': self.boxes_at(fine, middle, cells_of(peaks))}
 
     def boxes_at(self, fine, middle, cells):
-        """Return the box map (B, 10, Y, X) float32, zero but at `cells` (T, 3)."""
-        B, _, Y, X = fine.shape
-        b, row, column = cells.unbind(1)
-        box = torch.zeros(B, Y, X, BOX_CHANNELS, device=fine.device)
-        box = box.index_put((b, row, column), self._boxes(fine, middle, cells))
-        return box.permute(0, 3, 1, 2)
-
-    def _boxes(self, fine, middle, cells):
         """
-        Ask twice: at the peak, and at the cell where the first answer puts the middle.
+        Return the boxes (T, 10) of peaks (T, 3).
 
-        Peaks lean towards the visible side of an object; boxes are learned about its middle.
-        Offsets stay relative to the peak.
+        Asks twice: at the peak, and at the cell where the first answer puts the middle. Peaks
+        lean towards the visible side of an object; boxes are learned about its middle. Offsets
+        stay relative to the peak.
         """
         _, _, Y, X = fine.shape
         first = self.box(fine, middle, cells)

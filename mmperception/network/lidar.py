@@ -8,10 +8,14 @@ occupied pillars only: a 2x2 kernel needs no neighbours, so each pillar adds its
 """
 
 from mmperception.network.blocks import conv_block, upsample
-from mmperception.pillars import NUM_POINT_FEATURES
+from mmperception.pillars import INTENSITY, RANGE
 import torch
 from torch import nn
 import torch.nn.functional as F
+
+NUM_POINT_FEATURES = 9
+# Metres over which the range feature reaches 1; keeps it in the size of the others.
+RANGE_SCALE_M = 50.0
 
 
 class PillarEncoder(nn.Module):
@@ -24,13 +28,45 @@ class PillarEncoder(nn.Module):
 
     def forward(self, batch):
         P, C = len(batch.pillar_cell), self.linear.out_features
-        if len(batch.point_features) < 2:  # batch norm cannot estimate from fewer
-            return torch.zeros(P, C, device=batch.point_features.device)
-        with torch.autocast(batch.point_features.device.type, enabled=False):  # heights to the mm
-            points = F.relu(self.norm(self.linear(batch.point_features)))  # (N, C)
+        if len(batch.points) < 2:  # batch norm cannot estimate from fewer
+            return torch.zeros(P, C, device=batch.points.device)
+        with torch.autocast(batch.points.device.type, enabled=False):  # heights to the mm
+            points = F.relu(self.norm(self.linear(point_features(batch))))  # (N, C)
         index = batch.point_pillar[:, None].expand(-1, C)
         # ReLU makes every value at least 0, so 0 is the neutral start of the maximum.
         return points.new_zeros(P, C).scatter_reduce(0, index, points, 'amax')
+
+
+def point_features(batch):
+    """
+    Return what the network is told of each point of a batch (N, 9).
+
+    Place in its cell x y (cells from the middle), height, place from the mean point of its pillar
+    x y z, intensity, whether that is known, range. `swift_lidar.SwiftEncoder` folds this away.
+    """
+    pillar, points = batch.point_pillar, batch.points
+    middle, is_known = pillar_middles(batch)
+    return torch.cat(
+        (
+            (points[:, :2] - middle[pillar]) / batch.grid.cell_m,
+            points[:, 2:3],
+            points[:, :3] - batch.pillar_mean[pillar],
+            points[:, INTENSITY, None],
+            is_known[pillar, None],
+            points[:, RANGE, None] / RANGE_SCALE_M,
+        ),
+        dim=1,
+    )
+
+
+def pillar_middles(batch):
+    """Return the middles (P, 2) of the pillars, m, and whether intensity is known there (P,)."""
+    grid, cell = batch.grid, batch.pillar_cell
+    size = grid.num_y * grid.num_x
+    row, column = cell % size // grid.num_x, cell % grid.num_x
+    x = grid.x_min_m + (column + 0.5) * grid.cell_m
+    y = grid.y_min_m + (row + 0.5) * grid.cell_m
+    return torch.stack((x, y), dim=1), batch.has_intensity[cell // size].float()
 
 
 class SparseStem(nn.Module):

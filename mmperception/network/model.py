@@ -67,11 +67,8 @@ class PerceptionNetwork(nn.Module):
         dense = self.stem(pillars, batch.pillar_cell, batch.num_samples, batch.grid)
         fine, middle = self.backbone(dense)
         evidence, has_evidence = self._evidence(pillars, batch, features, memory)
-        heat_lidar, heat_fused, box = self.bev_head(fine, middle, evidence, has_evidence, cells)
         return Heads(
-            heat_lidar=heat_lidar,
-            heat_fused=heat_fused,
-            box=box,
+            **self.bev_head(fine, middle, evidence, has_evidence, cells),
             camera_heat=camera_heat,
             camera_box=camera_box,
             memory=evidence if self.fusion.has_memory else None,

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 # The decoder looks at the strongest peaks only; the box head answers at these.
-MAX_PEAKS = 300
+MAX_PEAKS = 200
 # Below this probability there is nothing.
 MIN_HEAT = 1e-3
 
@@ -37,11 +37,6 @@ def _largest_around(heat):
     padded = F.pad(heat, (1, 1, 1, 1))  # probabilities: 0 is the neutral rim
     rows = torch.maximum(torch.maximum(padded[..., :-2], padded[..., 1:-1]), padded[..., 2:])
     return torch.maximum(torch.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
-
-
-def peak_cells(heat_logits):
-    """Return (T, 3) int64 sample, row, column: the peaks of each sample of (B, C, Y, X)."""
-    return cells_of([strongest_peaks(logits) for logits in heat_logits])
 
 
 def strongest_peaks(heat_logits):

@@ -43,24 +43,46 @@ class SwiftNetwork:
         self.camera_box = chain(network.camera_head.box, self.dtype)
 
     @torch.inference_mode()
-    def read_images(self, images, image_mask):
-        """Return the trunk's maps (seen, C, h, w) of the images (1, K, 3, h, w) that are there."""
-        return self.trunk(images[0, image_mask[0]]) if image_mask.any() else None
+    def read_images(self, images, image_mask, has_lidar):
+        """
+        Return what the images give by themselves: features, heat and boxes, as in `Heads`.
+
+        The camera heads are computed only where they are read: without LiDAR by the decoder,
+        with it by the image check.
+        """
+        _, K, _, h, w = images.shape
+        h, w = h // self.network.trunk.stride, w // self.network.trunk.stride
+        config = self.network.config
+        features = torch.zeros(1, K, config.feature_channels, h, w)
+        heat = torch.full((1, K, len(config.classes), h, w), NO_HEAT)
+        box = torch.zeros(1, K, CAMERA_CHANNELS, h, w)
+        if image_mask.any():
+            seen = self.trunk(images[0, image_mask[0]])
+            features[image_mask] = seen.float()
+            if self.network.image_check is not None or not has_lidar:
+                heat[image_mask] = run_chain(self.camera_heat, seen).float()
+                box[image_mask] = run_chain(self.camera_box, seen).float()
+        return features, heat, box
 
     @torch.inference_mode()
-    def __call__(self, batch, seen=None):
+    def read_points(self, batch):
+        """Return what the points give by themselves: pillar features (P, C)."""
+        return self.encoder(batch)
+
+    @torch.inference_mode()
+    def __call__(self, batch, seen=None, pillars=None):
         """
         Return the `Heads` of a batch of one.
 
-        The camera heads are computed only where they are read: without LiDAR by the decoder,
-        with it by the image check. `seen` is what `read_images` gave, where it was called before.
+        `seen` and `pillars` are what `read_images` and `read_points` gave, where they were asked
+        before: neither needs the other, so that two threads can do it.
         """
         if batch.num_samples != 1:
             raise ValueError(f'expected a batch of 1, got {batch.num_samples}')
         if seen is None:
-            seen = self.read_images(batch.images, batch.image_mask)
-        features, camera_heat, camera_box = self._cameras(batch, seen)
-        pillars = self.encoder(batch)
+            seen = self.read_images(batch.images, batch.image_mask, bool(batch.lidar_mask[0]))
+        features, camera_heat, camera_box = seen
+        pillars = self.encoder(batch) if pillars is None else pillars
         occupancy = Occupancy(batch.pillar_cell, batch.grid)
         fine, middle = self.backbone(self.stem(pillars, occupancy))
         evidence = None
@@ -69,22 +91,6 @@ class SwiftNetwork:
             evidence = self.reader(pillars, batch, features, motion, occupancy)
         found = self.head(fine, middle, evidence)
         return Heads(**found, camera_heat=camera_heat, camera_box=camera_box, features=features)
-
-    def _cameras(self, batch, seen):
-        """Return the feature maps (1, K, C, h, w) float32, and what the camera heads say."""
-        _, K, _, h, w = batch.images.shape
-        h, w = h // self.network.trunk.stride, w // self.network.trunk.stride
-        config = self.network.config
-        features = torch.zeros(1, K, config.feature_channels, h, w)
-        heat = torch.full((1, K, len(config.classes), h, w), NO_HEAT)
-        box = torch.zeros(1, K, CAMERA_CHANNELS, h, w)
-        if seen is not None:
-            mask = batch.image_mask
-            features[mask] = seen.float()
-            if self.network.image_check is not None or not batch.lidar_mask[0]:
-                heat[mask] = run_chain(self.camera_heat, seen).float()
-                box[mask] = run_chain(self.camera_box, seen).float()
-        return features, heat, box
 
 
 class _Trunk:
@@ -144,4 +150,4 @@ class _BevHead:
             fused += heat
         peaks = [strongest_peaks(fused[0])]
         box = self.head.boxes_at(fine, middle, cells_of(peaks))
-        return {'heat_lidar': heat, 'heat_fused': fused, 'box': box, 'peaks': peaks}
+        return {'heat_lidar': heat, 'heat_fused': fused, 'peaks': peaks, 'box': box}

@@ -2,17 +2,21 @@
 """
 Pillar encoder and stem of lidar.py for one sample on a CPU.
 
-Points are sorted by pillar: the n-th points of all pillars go through the layer together, and the
-maximum is taken in passing, so that the features of single points never leave the cache. The stem
+What the network is told of points is linear in the points and in their pillars, so that it is
+folded into the layer. Points are sorted by pillar: the n-th points of all pillars go through the
+layer together, and the maximum is taken in passing, so that nothing leaves the cache. The stem
 is one product over the occupied coarse cells; all others have the value of an empty cell.
 """
 
+from mmperception.network.lidar import pillar_middles, RANGE_SCALE_M
 from mmperception.network.swift_conv import Kept
 import numpy as np
 import torch
 
 # Pillars with more points are taken apart: else a few would need hundreds of rounds.
 MAX_ROUNDS = 16
+# So many go through the layer together: what it gives stays in the cache of a core.
+TOGETHER = 2048
 
 
 class SwiftEncoder:
@@ -23,7 +27,7 @@ class SwiftEncoder:
         self.bias = encoder.linear.bias.detach()
 
     def __call__(self, batch):
-        P, N = len(batch.pillar_cell), len(batch.point_features)
+        P, N = len(batch.pillar_cell), len(batch.points)
         if N < 2:
             return torch.zeros(P, len(self.bias))
         pillar = batch.point_pillar.numpy()
@@ -33,24 +37,44 @@ class SwiftEncoder:
         first = np.cumsum(number) - number
         offset = (np.arange(first[-1] + number[-1]) - np.repeat(first, number)) * MAX_ROUNDS
         part_length = np.minimum(np.repeat(length, number) - offset, MAX_ROUNDS)
-        parts = self._parts(batch.point_features, np.repeat(begin, number) + offset, part_length)
-        # The same for all points, so that it can wait until the maximum is known.
-        return _joined(parts, first, number).add_(self.bias).clamp_(min=0.0)
+        weight, same = self._folded(batch)
+        parts = _parts(batch.points, weight, np.repeat(begin, number) + offset, part_length)
+        # The same for all points of a pillar, so that it can wait until the maximum is known.
+        return _joined(parts, first, number).add_(same).clamp_(min=0.0)
 
-    def _parts(self, features, begin, length):
-        """Return the maximum over each run of `length` rows from `begin`: (parts, C)."""
-        order = np.argsort(MAX_ROUNDS - length.astype(np.uint16), kind='stable')
-        rows = torch.from_numpy(begin[order])
-        # How many parts have more than 0, 1, 2 ... points.
-        reach = len(length) - np.cumsum(np.bincount(length, minlength=MAX_ROUNDS + 1))
-        best = features.index_select(0, rows) @ self.weight
-        for step in range(1, MAX_ROUNDS):
-            n = int(reach[step])
-            if n == 0:
-                break
-            values = features.index_select(0, rows[:n] + step) @ self.weight
-            torch.maximum(best[:n], values, out=best[:n])
-        return torch.empty_like(best).index_copy_(0, torch.from_numpy(order), best)
+    def _folded(self, batch):
+        """Return weights (5, C) for points as they are, and what each pillar adds (P, C)."""
+        in_cell, height, from_mean, intensity, known, away = self.weight.split((2, 1, 3, 1, 1, 1))
+        in_cell = in_cell / batch.grid.cell_m
+        of_place = from_mean.clone()
+        of_place[:2] += in_cell
+        of_place[2] += height[0]
+        middle, is_known = pillar_middles(batch)
+        same = torch.cat((middle, batch.pillar_mean, is_known[:, None]), dim=1)
+        same = torch.addmm(self.bias, same, torch.cat((-in_cell, -from_mean, known)))
+        return torch.cat((of_place, intensity, away / RANGE_SCALE_M)), same
+
+
+def _parts(points, weight, begin, length):
+    """Return the maximum over each run of `length` rows from `begin`: (parts, C)."""
+    order = np.argsort(MAX_ROUNDS - length.astype(np.uint16), kind='stable')
+    rows, length = torch.from_numpy(begin[order]), length[order]
+    best = torch.empty(len(rows), weight.shape[1])
+    for first in range(0, len(rows), TOGETHER):
+        some = slice(first, first + TOGETHER)
+        _maxima(points, weight, rows[some], length[some], best[some])
+    return torch.empty_like(best).index_copy_(0, torch.from_numpy(order), best)
+
+
+def _maxima(points, weight, rows, length, best):
+    """Fill `best` (n, C) with the maximum over the points of each run, longest first."""
+    torch.mm(points.index_select(0, rows), weight, out=best)
+    # How many parts have more than 0, 1, 2 ... points.
+    reach = len(length) - np.cumsum(np.bincount(length, minlength=MAX_ROUNDS + 1))
+    for step in range(1, int(length[0])):
+        n = int(reach[step])
+        values = points.index_select(0, rows[:n] + step) @ weight
+        torch.maximum(best[:n], values, out=best[:n])
 
 
 def _joined(parts, first, number):

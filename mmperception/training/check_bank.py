@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from mmperception.decode import decode_boxes, look_again
 from mmperception.evaluation.overlap import iou_3d
 from mmperception.network.image_check import seen_regions
+from mmperception.network.swift_refine import SwiftRefiner
 from mmperception.training.bank import BankRows
 from mmperception.training.refine_bank import is_open
 from mmperception.training.scenes import IGNORED
@@ -61,6 +62,7 @@ def make_bank(network, batches, steps):
         Which of them.
 
     """
+    refiner = None if network.refiner is None else SwiftRefiner(network.refiner)
     for step in steps:
         scenes, (*_, batch), grid = batches.draw(step)
         heads = network(batch)
@@ -69,8 +71,8 @@ def make_bank(network, batches, steps):
         for b, (scene, boxes, open_cells) in enumerate(zip(scenes, found, mask, strict=True)):
             if not batch.image_mask[b].any() or not len(boxes['score']):
                 continue
-            if network.refiner is not None:
-                boxes = look_again(network.refiner, batch, b, boxes)
+            if refiner is not None:
+                boxes = look_again(refiner, batch, b, boxes)
             answers = torch.cat((heads.camera_heat[b, 0], heads.camera_box[b, 0]))
             regions = _regions(scene, boxes, heads.features[b], answers, batch.pixel_from_base[b])
             boxes = {name: value[regions[0]] for name, value in boxes.items()}

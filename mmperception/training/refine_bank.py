@@ -11,7 +11,7 @@ whole bank stays in memory and an epoch over it takes seconds.
 from dataclasses import dataclass
 
 from mmperception.decode import decode_boxes
-from mmperception.network.refine import chosen, in_box_axes, lots
+from mmperception.network.crops import chosen, in_box_axes, lots
 from mmperception.training.bank import BankRows
 from mmperception.training.scenes import IGNORED
 from mmperception.training.targets import MIN_POINTS, stack_targets
@@ -125,7 +125,7 @@ def _row(scene, proposal, nearest, is_drawn):
     local = local[(np.abs(local) < half).all(1)]
     points = np.zeros((STORED_POINTS, 3), np.float16)
     if len(local):
-        points[:] = local[chosen(lots(len(local)), STORED_POINTS)]
+        points[:] = local[chosen(lots(np.arange(len(local))), STORED_POINTS)]
     true = np.zeros(3, np.float32), np.zeros(3, np.float32), np.float32(0)
     if nearest is not None:
         true_center = in_box_axes(scene.center[nearest][None], center, yaw)[0]

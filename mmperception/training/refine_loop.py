@@ -9,7 +9,8 @@ the corrected box reaches (nothing there: 0).
 
 from dataclasses import replace
 
-from mmperception.network.refine import changed_boxes, MARGIN_M, MARGIN_Z_M, MAX_POINTS, MIN_POINTS
+from mmperception.network.crops import MARGIN_M, MARGIN_Z_M, MAX_POINTS
+from mmperception.network.refine import changed_boxes, MIN_POINTS
 from mmperception.training.added_part import AddedPartTrainer
 from mmperception.training.losses import overlap_along
 from mmperception.training.refine_bank import Crops, make_bank

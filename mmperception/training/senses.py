@@ -27,7 +27,7 @@ def with_only(batch, sensors):
         names = ('images', 'image_mask', 'pixel_from_base')
         return replace(batch, **{name: getattr(batch, name)[:, :0] for name in names})
     if sensors == CAMERA:
-        names = ('point_features', 'point_pillar', 'pillar_cell', 'pillar_mean')
+        names = ('points', 'point_pillar', 'pillar_cell', 'pillar_mean')
         gone = {name: getattr(batch, name)[:0] for name in names}
         return replace(batch, **gone, lidar_mask=torch.zeros_like(batch.lidar_mask))
     return batch
