@@ -62,4 +62,6 @@ def test_too_few_vehicles_are_an_error_that_counts_them():
 
 def test_the_drive_that_gives_figures_is_refused():
     with pytest.raises(ValueError, match='gives figures only'):
-        sim_gap('2011_09_26_drive_0005_sync', [])
+        sim_gap(['2011_09_26_drive_0005_sync'], [])
+    with pytest.raises(ValueError, match='gives figures only'):
+        sim_gap(['2011_09_26_drive_0009_sync', '2011_09_26_drive_0005_sync'], [])

@@ -35,9 +35,10 @@ def add_arguments(parser):
     parser.add_argument('--against', nargs='+', default=[], metavar='FILE',
                         help='fusion, homogeneity: further weights, on the same frames; '
                         'differences are to --weights')  # fmt: skip
-    parser.add_argument('--other', type=Path, metavar='DRIVE',
-                        help='fusion: KITTI drive whose images are swapped in; by default those '
-                        'of the frame half of PATH away')  # fmt: skip
+    parser.add_argument('--other', type=Path, nargs='+', default=[], metavar='DRIVE',
+                        help='fusion: KITTI drives whose images are swapped in; by default those '
+                        'of the frame half of PATH away; sim-gap: further training '
+                        'drives')  # fmt: skip
     parser.add_argument('--scenes', type=int, default=40, metavar='N',
                         help='fusion and homogeneity of simulated: how many')  # fmt: skip
     parser.add_argument('--drives', type=int, default=4, metavar='N',
@@ -82,7 +83,7 @@ def run(args):
     elif suite == 'robustness':
         weights, metrics = suites.robustness(samples, config, mounting, args.every)
     elif suite == 'sim-gap':
-        weights, metrics = suites.sim_gap(args.path, samples)
+        weights, metrics = suites.sim_gap([args.path, *args.other], samples)
     else:
         is_sequence = kind != layout.KITTI_OBJECTS
         weights, metrics = suites.accuracy(samples, config, mounting, is_sequence)

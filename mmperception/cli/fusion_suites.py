@@ -79,12 +79,12 @@ def _fusion(args, samples, is_judged, viewpoint, block, perceivers):
 
 
 def _others(args):
-    """Return the images of another drive, None without one."""
-    if args.other is None:
+    """Return the images of other drives, None without any."""
+    if not args.other:
         return None
     from mmperception.datasets.kitti import KittiDrive
 
-    frames = (sample.frame for sample in KittiDrive(args.other).samples())
+    frames = (sample.frame for path in args.other for sample in KittiDrive(path).samples())
     return [frame.cameras[0].image.pixels for frame in frames if frame.cameras]
 
 

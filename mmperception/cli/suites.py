@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The suites of `mmperception evaluate`: each returns the weights' name and its figures."""
 
+from itertools import chain
+
 from mmperception.cli import WrongUse
 from tqdm import tqdm
 
@@ -87,15 +89,16 @@ def robustness(samples, config, mounting, every):
     return str(perceiver.weights_name), metrics
 
 
-def sim_gap(path, samples):
-    """Compare simulated vehicles with those of a training drive."""
-    from mmperception.datasets.kitti import refuse_for_training
+def sim_gap(paths, samples):
+    """Compare simulated vehicles with those of training drives; `samples` are of the first."""
+    from mmperception.datasets.kitti import KittiDrive, refuse_for_training
     from mmperception.evaluation.report import NO_WEIGHTS
     from mmperception.evaluation.sim_gap import crops_of, sim_gap_metrics
     from mmperception.simulation.drive import simulate_samples
 
-    refuse_for_training(path)
-    real = list(crops_of(samples))
+    for path in paths:
+        refuse_for_training(path)
+    real = list(crops_of(chain(samples, *(KittiDrive(path).samples() for path in paths[1:]))))
     scenes = simulate_samples(SIM_GAP_SEEDS, num=SIM_GAP_SCENES)
     scenes = tqdm(scenes, total=SIM_GAP_SCENES, unit='scene', disable=None)
     return NO_WEIGHTS, sim_gap_metrics(real, list(crops_of(scenes)))
