@@ -76,7 +76,8 @@ class Perceiver:
         # Points are cut out on the CPU, and a few dozen crops are done before a copy would be.
         self.refiner, self.image_check = None, network.image_check
         if network.refiner is not None:
-            self.refiner = SwiftRefiner(network.refiner, self.is_half)
+            is_half = self.is_half and self.device.type == 'cpu'
+            self.refiner = SwiftRefiner(network.refiner, is_half)
         # Only networks that remember sweeps put something in.
         self.past = SweepMemory()
         self.tracker = Tracker(config.tracking, len(network.config.classes), config.odom_frame)
