@@ -9,6 +9,7 @@ plate says) and by reflection: signs shine. Positions are of the middle of the p
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 from mmperception.geometry import apply, invert, project
@@ -27,9 +28,8 @@ FACE_DEPTH_M = 0.35
 TURNED_RATIO = 0.85
 # The labels that detectors learn from run so far outside of the plate, px; found in simulation.
 LABEL_MARGIN_PX = 1.25
-# Points are kept so far around a view: camera and LiDAR look from different places, and half of
-# the angle that the nearest sign covers.
-PARALLAX_RAD, LARGEST_SIGN_RAD = 0.12, 0.25
+# Points are looked at so far beyond the outermost corners, of all together: lenses bend edges.
+SLACK = 0.1
 BRIGHT_PERCENTILE, BRIGHT_WEIGHT = 95, 3.0
 # Of OpenCV's search for the ray of a pixel: kind of criteria, steps, accuracy.
 LENS_ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-7)
@@ -63,90 +63,75 @@ class Placed:
 
 
 class SweepPoints:
-    """The points of a sweep, ready to be asked for those around a ray."""
+    """The points of a sweep, ready to be asked for those in a part of a view."""
 
     def __init__(self, frame):
         self.cloud, self.base_from_lidar = frame.cloud, frame.base_from_lidar
-        self.by_view, self.bright = {}, None
 
-    def _in_view(self, view, camera_from_lidar):
-        """Return points (N, 3), distances (N,) and which shine, of those that a view sees."""
-        if view.name not in self.by_view:
-            points, intensity = self.cloud.points, self.cloud.intensity
-            axis = camera_from_lidar[2, :3].astype(np.float32)
-            widest = np.cos(_half_view_rad(view.model) + PARALLAX_RAD + LARGEST_SIGN_RAD)
-            # By columns, which are fast, and without the matrix library's threads.
-            x, y, z = np.ascontiguousarray(points.T)
-            depth_m = x * axis[0]
-            depth_m += y * axis[1]
-            depth_m += z * axis[2]
-            distance = np.multiply(x, x, out=x)
-            distance += np.multiply(y, y, out=y)
-            distance += np.multiply(z, z, out=z)
-            np.sqrt(distance, out=distance)
-            chosen = np.flatnonzero(depth_m > np.float32(widest) * distance)
-            is_bright = np.zeros(len(chosen), bool)
-            if intensity is not None:
-                if self.bright is None:
-                    self.bright = np.percentile(intensity[::64], BRIGHT_PERCENTILE)
-                is_bright = intensity[chosen] > self.bright
-            points = np.take(points, chosen, axis=0)
-            self.by_view[view.name] = points, distance[chosen], is_bright
-        return self.by_view[view.name]
+    @cached_property
+    def bright(self):
+        """From this intensity on a point shines."""
+        return np.percentile(self.cloud.intensity[::64], BRIGHT_PERCENTILE)
 
-    def around(self, view, ray, half_angle_rad, nearest_m):
+    def between(self, view, rays):
         """
-        Return points near a ray in the camera's frame, and which of them shine.
+        Return the points that a view shows between the outermost of some rays.
 
         Parameters
         ----------
         view : CameraView
-            Whose frame the ray is in.
-        ray : (3,) float64
-            Direction in the optical frame.
-        half_angle_rad : float
-            Of the cone around the ray, as the camera sees it.
-        nearest_m : float
-            Nearer points need not be among them.
+            Whose optical frame the rays are in.
+        rays : (M, 3) float64
+            Of `rays_from_pixels`.
 
         Returns
         -------
         points : (N, 3) float32
+            In the optical frame; some lie a little outside of the rays.
         is_bright : (N,) bool
 
         """
         if self.cloud is None or not len(self.cloud.points):
             return np.zeros((0, 3), np.float32), np.zeros(0, bool)
         camera_from_lidar = view.camera_from_base @ self.base_from_lidar
-        seen, distance, is_bright = self._in_view(view, camera_from_lidar)
-        direction = camera_from_lidar[:3, :3].T @ (ray / np.linalg.norm(ray))
-        along = seen @ direction.astype(np.float32)
-        apart_m = np.linalg.norm(camera_from_lidar[:3, 3])
-        parallax_rad = np.arcsin(min(1.0, apart_m / nearest_m))
-        limit = np.float32(np.cos(half_angle_rad + parallax_rad))
-        near = np.flatnonzero(along > limit * distance)
-        points = apply(camera_from_lidar, seen[near]).astype(np.float32)
-        return points, is_bright[near]
+        chosen = _inside(self.cloud.points, _sides(rays) @ camera_from_lidar)
+        points = apply(camera_from_lidar, self.cloud.points[chosen])
+        if self.cloud.intensity is None:
+            return points, np.zeros(len(points), bool)
+        return points, self.cloud.intensity[chosen] > self.bright
 
 
-def _half_view_rad(model):
-    """Return the largest angle between the optical axis and a ray of the image."""
-    w, h = model.width - 1.0, model.height - 1.0
-    edges = np.array([[0, 0], [w, 0], [0, h], [w, h], [w / 2, 0], [0, h / 2]])
-    rays = rays_from_pixels(edges, model)
-    return float(np.arctan(np.hypot(rays[:, 0], rays[:, 1]).max()))
+def _sides(rays):
+    """Return the four planes (4, 4), positive inside, of the pyramid around rays (M, 3)."""
+    low, high = rays[:, :2].min(axis=0), rays[:, :2].max(axis=0)
+    (x1, y1), (x2, y2) = low - SLACK * (high - low), high + SLACK * (high - low)
+    return np.array([[1, 0, -x1, 0], [-1, 0, x2, 0], [0, 1, -y1, 0], [0, -1, y2, 0]], np.float64)
+
+
+def _inside(points, planes):
+    """Return the indices of the points (N, 3) for which all planes (K, 4) are positive."""
+    # OpenCV does a row in one pass over the points, on this thread alone.
+    first, *others = (cv2.transform(points[None], row[None]) for row in np.float32(planes))
+    for other in others:
+        np.minimum(first, other, out=first)
+    return np.flatnonzero(first > 0)
 
 
 def place_sign(box, class_id, view, sweep, min_points=3):
+    """Return the Placed of the only sign that is asked for, as `place_signs` does."""
+    return place_signs(box[None], [class_id], view, sweep, min_points)[0]
+
+
+def place_signs(boxes, class_ids, view, sweep, min_points=3):
     """
-    Find where the sign of an image box stands.
+    Find where the signs of image boxes stand.
 
     Parameters
     ----------
-    box : (4,) float
+    boxes : (M, 4) float
         x1, y1, x2, y2, pixels, measured from the outer edge of the first pixel.
-    class_id : int
-        Says the usual width of the plate.
+    class_ids : sequence of M int
+        Say the usual width of the plates.
     view : CameraView
         Of the image.
     sweep : SweepPoints
@@ -156,33 +141,43 @@ def place_sign(box, class_id, view, sweep, min_points=3):
 
     Returns
     -------
-    Placed
+    list of M Placed
 
     """
-    box = plate_of(box)
-    corners = np.array([box[:2], box[2:], (box[:2] + box[2:]) / 2], np.float64) - 0.5
-    rays = rays_from_pixels(corners, view.model)
-    extent = _upright_width(rays, class_id)
+    if not len(boxes):
+        return []
+    plates = _plates(boxes)
+    corners = plates[:, [[0, 1], [2, 3], [0, 3], [2, 1]]].astype(np.float64) - 0.5
+    marks = np.concatenate((corners, corners[:, :2].mean(axis=1, keepdims=True)), axis=1)
+    rays = rays_from_pixels(marks.reshape(-1, 2), view.model)
+    seen = sweep.between(view, rays)
+    rays = rays.reshape(-1, 5, 3)
+    return [
+        _placed(plate, class_id, own, view, seen, min_points)
+        for plate, class_id, own in zip(plates, class_ids, rays, strict=True)
+    ]
+
+
+def _placed(box, class_id, rays, view, seen, min_points):
+    """Place one plate; `rays` (5, 3) of its corners, two opposite ones first, and its middle."""
+    first, second, *_, middle = rays
+    extent = _upright_width(first, second, class_id)
     by_size_m = sign_width_m(class_id) / max(extent, 1e-4)
-    half_angle_rad = float(np.arctan(np.hypot(*(rays[1, :2] - rays[0, :2])) / 2))
-    nearest_m = SMALLEST * by_size_m
-    points, is_bright = sweep.around(view, rays[2], half_angle_rad, nearest_m)
-    face = points_on_face(points, is_bright, box, view.model, by_size_m)
+    face = points_on_face(*seen, box, view.model, by_size_m)
     is_measured = len(face) >= min_points
     source = LIDAR if is_measured else SIZE
     depth_m = float(np.median(face[:, 2])) if is_measured else by_size_m
     base_from_camera = invert(view.camera_from_base)
-    position = apply(base_from_camera, (rays[2] * depth_m)[None])[0]
-    covariance = _covariance(rays[2], depth_m, source, view.model)
+    covariance = _covariance(middle, depth_m, source, view.model)
     turn = base_from_camera[:3, :3]
-    ahead = turn @ rays[2]
+    ahead = turn @ middle
     bearing_rad = float(np.arctan2(ahead[1], ahead[0]))
     facing = facing_of_points(apply(base_from_camera, face), bearing_rad)
     if not facing.is_known:
         size_px = view.model.width, view.model.height
         facing = facing_of_box(box, class_id, bearing_rad, size_px)
     return Placed(
-        position=position.astype(np.float64),
+        position=apply(base_from_camera, middle * depth_m),
         covariance=turn @ covariance @ turn.T,
         source=source,
         width_m=extent * depth_m,
@@ -190,20 +185,21 @@ def place_sign(box, class_id, view, sweep, min_points=3):
     )
 
 
-def plate_of(box):
-    """Return the box (4,) of the plate itself, that of a sign being drawn around it."""
-    inwards = min(LABEL_MARGIN_PX, 0.1 * float((box[2:] - box[:2]).min()))
-    return box + inwards * np.array([1.0, 1.0, -1.0, -1.0])
+def _plates(boxes):
+    """Return the boxes (M, 4) of the plates themselves, those of signs being drawn around them."""
+    sizes = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, keepdims=True)
+    inwards = np.minimum(LABEL_MARGIN_PX, 0.1 * sizes.astype(np.float64))
+    return boxes + inwards * np.array([1.0, 1.0, -1.0, -1.0])
 
 
-def _upright_width(rays, class_id):
+def _upright_width(first, second, class_id):
     """
-    Return how wide a plate would appear at depth 1 if it looked at the camera.
+    Return how wide a plate between two rays would appear at depth 1 if it looked at the camera.
 
     Seen under an angle it gets narrow and stays as tall: then its height counts. Else the mean
     of both does, whose pixels err half as far as the larger of the two.
     """
-    width, height = (rays[1, :2] - rays[0, :2]).tolist()
+    width, height = (second - first)[:2].tolist()
     by_height = height * sign_width_m(class_id) / sign_height_m(class_id)
     return by_height if width < TURNED_RATIO * by_height else (width + by_height) / 2
 

@@ -2,7 +2,7 @@
 """
 The sign stage of the pipeline: from the images of a frame to followed signs in space.
 
-    image -> SignReader (signs.py) -> place_sign (sign_range.py) -> SignTracker (sign_tracking.py)
+    image -> SignReader (signs.py) -> place_signs (sign_range.py) -> SignTracker (sign_tracking.py)
 
 Looks at every n-th image of a camera; between looks the boxes of an image are those that the
 tracks predict.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mmperception.geometry import apply, invert, project
 from mmperception.sign_classes import UNREAD
-from mmperception.sign_range import place_sign, SweepPoints
+from mmperception.sign_range import place_signs, SweepPoints
 from mmperception.sign_tracking import SignTracker
 import numpy as np
 
@@ -86,10 +86,7 @@ class SignStage:
         found = found.select(found.score >= limit)
         best = np.where(found.class_id == UNREAD, found.probability[:, :-1].argmax(1),
                         found.class_id)  # fmt: skip
-        placed = [
-            place_sign(box, class_id, view, sweep, self.settings.min_points)
-            for box, class_id in zip(found.boxes, best, strict=True)
-        ]
+        placed = place_signs(found.boxes, best, view, sweep, self.settings.min_points)
         tracker = self.tracker
         ids = tracker.update(view, found, placed, frame.odom_from_base, frame.stamp_ns)
         by_id = {track.track_id: track for track in tracker.tracks}

@@ -168,10 +168,14 @@ class SignReader:
         """Return probabilities (N, 44) of crops (48, 48, 3) uint8; the last is the reject."""
         if not len(crops):
             return np.zeros((0, REJECT + 1), np.float32)
-        stacked = torch.from_numpy(np.stack(crops)).to(self.device)
-        scaled = scale_pixels(stacked, self.dtype).permute(0, 3, 1, 2)
-        logits = self.classifier(scaled.contiguous(memory_format=torch.channels_last))
-        return logits.float().softmax(1).cpu().numpy()
+        return self._logits(np.stack(crops)).float().softmax(1).cpu().numpy()
+
+    def _logits(self, crops):
+        """Return the answer of the classifier, which takes crops as they are on a CPU."""
+        if self.device.type == 'cpu':
+            return self.classifier(crops)
+        scaled = scale_pixels(torch.from_numpy(crops).to(self.device), self.dtype)
+        return self.classifier(scaled.permute(0, 3, 1, 2))
 
 
 def padded(pixels):
@@ -218,7 +222,8 @@ def decode_signs(heat, box, min_score=MIN_SCORE):
 
 def _peaks(heat, limit):
     """Return rows and columns of the cells of (h, w) from `limit` on that no neighbour exceeds."""
-    return np.nonzero((heat >= limit) & (heat >= cv2.dilate(heat, np.ones((3, 3), np.uint8))))
+    is_peak = (heat >= limit) & (heat >= cv2.dilate(heat, np.ones((3, 3), np.uint8)))
+    return np.divmod(np.flatnonzero(is_peak), heat.shape[1])  # a tenth of the time of nonzero
 
 
 def edges_from_values(values):
@@ -229,10 +234,10 @@ def edges_from_values(values):
 
 def without_doubles(boxes):
     """Return the indices of the boxes, best first, that overlap no better one."""
-    is_same = box_ious(boxes[:, None], boxes) >= SAME_SIGN_IOU
+    is_same = np.tril(box_ious(boxes[:, None], boxes) >= SAME_SIGN_IOU, -1)
     is_kept = np.ones(len(boxes), bool)
-    for i in range(1, len(boxes)):
-        is_kept[i] = not (is_same[i, :i] & is_kept[:i]).any()
+    for i in np.flatnonzero(is_same.any(axis=1)):
+        is_kept[i] = not (is_same[i] & is_kept).any()
     return np.flatnonzero(is_kept)
 
 

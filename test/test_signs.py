@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signs in one image: folding, decoding, cutting, and a detector that learns one scene."""
 
-import copy
 import itertools
 import json
 import math
 
 import cv2
 from mmperception.config import from_mapping
-from mmperception.network.model import fold_conv_norms
 from mmperception.network.signs import (
     build_sign_network,
     CLASSIFIER,
@@ -17,10 +15,8 @@ from mmperception.network.signs import (
     fold_pixels,
     NUM_OUTPUTS,
     REJECT,
-    scale_pixels,
     SignNetworkConfig,
 )
-from mmperception.network.swift_signs import SwiftClassifier, SwiftDetector
 from mmperception.sign_classes import NUM_SIGN_CLASSES, SIGN_CLASSES, sign_name, UNREAD
 from mmperception.sign_weights import load_sign_network, load_sign_networks, load_sign_reader
 from mmperception.signs import (
@@ -250,30 +246,6 @@ def test_one_scene_is_learnt_in_seconds():
     boxes, score = SignReader(network, bfloat16=False).detect(image)
     assert score[0] > 0.5
     assert box_ious(truth, boxes)[0] > 0.8
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_the_swift_networks_answer_as_the_networks_do_in_images_of_any_size(dtype):
-    rng = np.random.default_rng(1)
-    pair = load_sign_networks(from_mapping({}).signs)
-    for kind, network, _ in pair:
-        plain = fold_conv_norms(network).to(dtype).to(memory_format=torch.channels_last)
-        swift = (SwiftDetector if kind == DETECTOR else SwiftClassifier)(plain)
-        plain = copy.deepcopy(plain).float()  # the weights of `dtype`, the sums in float32
-        for size in ((48, 80), (37, 101), (48, 80)):
-            pixels = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
-            with torch.inference_mode():
-                if kind == DETECTOR:
-                    expected = plain(fold_pixels(torch.from_numpy(padded(pixels))[None]))
-                    found = swift(pixels)
-                else:
-                    crops = torch.from_numpy(resized_crop(pixels))[None].permute(0, 3, 1, 2)
-                    expected = [plain(scale_pixels(crops))]
-                    found = [swift(scale_pixels(crops, dtype))]
-            for a, b in zip(found, expected, strict=True):
-                assert a.shape == b.shape
-                error = (a.float() - b).abs().max() / b.abs().max()
-                assert error < (1e-5 if dtype == torch.float32 else 0.05)
 
 
 def test_of_overlapping_boxes_the_best_stay_and_what_only_a_dropped_one_hides_stays_too():

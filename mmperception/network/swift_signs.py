@@ -4,7 +4,7 @@ The sign networks on a CPU: the answers of network/signs.py with less between th
 
 Convolution and ReLU in one pass (swift_conv.py), no module calls, what is doubled is added where
 it belongs instead of being written out first, and the image is padded and folded in memory that
-is kept; weights are scaled in place of pixels. `test_signs.py` holds both together.
+is kept; weights are scaled in place of pixels. `test_swift_signs.py` holds both together.
 """
 
 import cv2
@@ -27,8 +27,8 @@ class SwiftDetector:
         parts = ('quarter', 'eighth', 'sixteenth', 'merge_eighth', 'merge_quarter')
         self.layers = {name: chain(getattr(detector, name), dtype) for name in parts}
         self.layers['quarter'][0].weight = self.layers['quarter'][0].weight * SCALE
-        self.from_sixteenth = SwiftConv(detector.from_sixteenth, dtype)
-        self.from_eighth = SwiftConv(detector.from_eighth, dtype)
+        self.from_sixteenth = _twice(detector.from_sixteenth, dtype)
+        self.from_eighth = _twice(detector.from_eighth, dtype)
         self.head = SwiftConv(detector.head, dtype)
 
     def __call__(self, pixels):
@@ -53,8 +53,9 @@ class _Fold:
         """Return (1, 48, h / 4, w / 4) of any image (H, W, 3) uint8; holds until the next call."""
         if pixels.shape != self.shape:
             self._make(pixels.shape)
+        pixels = torch.from_numpy(np.require(pixels, requirements='CW'))
         # Its highest bit turned, a byte is the signed difference to grey.
-        np.bitwise_xor(pixels, np.uint8(GREY), out=self.inside)
+        torch.bitwise_xor(pixels, GREY, out=self.inside)
         cv2.merge(self.image, self.words)
         self.folded.copy_(self.differences)
         return self.folded.permute(0, 3, 1, 2)
@@ -64,7 +65,7 @@ class _Fold:
         H, W = (n + -n % COARSEST for n in shape[:2])
         rows, columns = H // STRIDE, W // STRIDE
         whole = np.zeros((H, 3 * W), np.uint8)
-        self.inside = whole.reshape(H, W, 3)[: shape[0], : shape[1]]
+        self.inside = torch.from_numpy(whole.reshape(H, W, 3)[: shape[0], : shape[1]])
         # The 12 bytes of 4 pixels of a row stay together, as 3 words: OpenCV moves these fastest.
         words = whole.view(np.int32).reshape(rows, STRIDE, columns, 3)
         self.image = [words[:, row] for row in range(STRIDE)]
@@ -74,21 +75,46 @@ class _Fold:
 
 
 class SwiftClassifier:
-    """Calls like `signs.SignClassifier`, folded and in its final type and layout."""
+    """`signs.SignClassifier` on crops; the classifier is folded, in its final type and layout."""
 
     def __init__(self, classifier):
-        self.features = chain(classifier.features, classifier.head.weight.dtype)
-        self.head = classifier.head
+        self.dtype, self.head = classifier.head.weight.dtype, classifier.head
+        self.features = chain(classifier.features, self.dtype)
+        self.features[0].weight = self.features[0].weight * SCALE
 
     def __call__(self, crops):
-        return self.head(F.avg_pool2d(run_chain(self.features, crops), 2).flatten(1))
+        """Return logits of crops (N, 48, 48, 3) uint8."""
+        differences = torch.from_numpy((crops ^ np.uint8(GREY)).view(np.int8))
+        features = run_chain(self.features, differences.to(self.dtype).permute(0, 3, 1, 2))
+        return self.head(F.avg_pool2d(features, 2).flatten(1))
+
+
+def _twice(conv, dtype):
+    """Return a convolution whose answer has all channels twice: what `_grown` adds to pairs."""
+    swift = SwiftConv(conv, dtype)
+    swift.weight = torch.cat((swift.weight, swift.weight))
+    swift.bias = torch.cat((swift.bias, swift.bias))
+    return swift
 
 
 def _grown(coarse, fine):
-    """Add each value of `coarse` (B, C, h, w) to the four of `fine` (B, C, 2 h, 2 w) below it."""
-    B, C, h, w = coarse.shape
+    """
+    Add what a coarse map says to the four places of a finer one below each of its own.
+
+    Parameters
+    ----------
+    coarse : (B, 2 C, h, w)
+        Its channels stand there twice, as `_twice` gives them.
+    fine : (B, C, 2 h, 2 w)
+        Is changed.
+
+    Returns
+    -------
+    fine : the same tensor
+
+    """
+    B, both, h, w = coarse.shape
     # Pairs of columns lie behind each other in memory (channels last): (B, h, 2, w, 2 C).
-    pairs = fine.permute(0, 2, 3, 1).view(B, h, 2, w, 2 * C)
-    row = coarse.permute(0, 2, 3, 1).repeat(1, 1, 1, 2)  # (B, h, w, 2 C)
-    pairs.add_(row[:, :, None])
+    pairs = fine.permute(0, 2, 3, 1).view(B, h, 2, w, both)
+    pairs.add_(coarse.permute(0, 2, 3, 1)[:, :, None])
     return fine
