@@ -100,6 +100,7 @@ class CostMapper:
         reach_m = max(config.ground.range_m, window_m / np.sqrt(2) + self._cost.resolution_m)
         self._num_bins = bins_to(reach_m) + 1
         self._evidence = Evidence(config, self._num_bins)
+        self._own_body, self._stop_area = _own_body(config), _stop_area(config)
         self.clear()
 
     def clear(self):
@@ -128,7 +129,7 @@ class CostMapper:
         ground = model_ground(points, self._config.ground)
         split_at = time.perf_counter()
         elapsed_s = self._advance(sweep)
-        body = self._outline(sweep.odom_from_base, self._own_body())
+        body = self._outline(sweep.odom_from_base, self._own_body)
         self._evidence.take(points, ground, elapsed_s, body)
         remembered_at = time.perf_counter()
         grid = self._grid(sweep.stamp_ns, self._grade(sweep))
@@ -165,7 +166,7 @@ class CostMapper:
         data = np.full(self._evidence.is_known.shape, OCCUPANCY_UNKNOWN, np.int8)
         if self._cost.on_lidar_loss == 'lethal':
             pose = self._odom_from_base if odom_from_base is None else odom_from_base
-            ahead = self._outline(pose, self._stop_area())
+            ahead = self._outline(pose, self._stop_area)
             stop = cv2.fillConvexPoly(np.zeros(data.shape, np.uint8), ahead, 1)
             data[(self._evidence.standing.image | stop) > 0] = OCCUPANCY_LETHAL
         return self._grid(stamp_ns, data)
@@ -195,31 +196,36 @@ class CostMapper:
 
     def _grade(self, sweep):
         """Return the values of the grid, (Y, X) int8."""
-        is_lethal = self._evidence.standing.image
-        data = grade_around(is_lethal, self._cost.inflation_m / self._cost.resolution_m)
+        standing, reach = self._evidence.standing, self._cost.inflation_m / self._cost.resolution_m
+        data = np.zeros(standing.image.shape, np.int8)
+        if len(standing):  # nothing is to be graded in the rows below and above
+            margin = int(reach) + 2
+            rows = slice(max(standing.y.min() - margin, 0), standing.y.max() + margin)
+            data[rows] = grade_around(standing.image[rows], reach)
         if self._cost.terrain_cost:
             np.maximum(data, self._evidence.terrain.cost(), out=data)
         polygons, values = self._outlines(sweep)
         if len(values):
             edge_cells = int(SOFT_EDGE_M / self._cost.resolution_m)
             paint(data, self._cells_of(polygons), values, edge_cells)
-        np.maximum(data, is_lethal.view(np.int8) * np.int8(OCCUPANCY_LETHAL), out=data)
-        # -1 has all bits set: what is neither known nor lethal gets them.
-        is_told = self._evidence.is_known | is_lethal
-        is_told -= np.uint8(1)
-        np.bitwise_or(data, is_told.view(np.int8), out=data)
+        # -1 has all bits set: what is not known gets them.
+        unknown = self._evidence.is_known - np.uint8(1)
+        np.bitwise_or(data, unknown.view(np.int8), out=data)
+        data.ravel()[standing.cell()] = OCCUPANCY_LETHAL
         return data
 
     def _outlines(self, sweep):
         """Return what is painted, (M, 8, 2) in odom and (M,): tracks and signs."""
         oldest_ns = sweep.stamp_ns - int(self._cost.sign_memory_s * 1e9)
         signs = [sign for sign in sweep.signs if oldest_ns <= sign.stamp_ns <= sweep.stamp_ns]
-        polygons, values = np.empty((0, 8, 2)), np.empty(0, np.int64)
+        outlines = []
         if signs:
-            polygons, values = sign_bars(signs, self._cost)
+            outlines.append(sign_bars(signs, self._cost))
         if sweep.tracks is not None and len(sweep.tracks):
-            moving, costs = predicted_outlines(sweep.tracks, sweep.stamp_ns, self._cost)
-            polygons, values = np.concatenate((polygons, moving)), np.append(values, costs)
+            outlines.append(predicted_outlines(sweep.tracks, sweep.stamp_ns, self._cost))
+        if not outlines:
+            return np.empty((0, 8, 2)), np.empty(0, np.int64)
+        polygons, values = (np.concatenate(parts) for parts in zip(*outlines, strict=True))
         return polygons, values
 
     def _cells_of(self, points_odom):
@@ -228,19 +234,21 @@ class CostMapper:
         return np.clip(np.floor(cells), -20_000, 20_000).astype(np.int32)
 
     def _outline(self, odom_from_base, points_base):
-        """Return (K, 2) int32 cells of an outline (K, 2) in `base_link`."""
-        points = np.concatenate((points_base, np.zeros((len(points_base), 1))), axis=1)
-        return self._cells_of(apply(odom_from_base, points)[:, :2])
+        """Return (K, 2) int32 cells of an outline (K, 3) in `base_link`."""
+        return self._cells_of(apply(odom_from_base, points_base)[:, :2])
 
-    def _own_body(self):
-        ground = self._config.ground
-        half = np.array((ground.self_length_m, ground.self_width_m)) / 2
-        corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half
-        return corners + (ground.self_center_x_m, ground.self_center_y_m)
 
-    def _stop_area(self):
-        """Half a disc ahead of the robot's front."""
-        ground = self._config.ground
-        angle = np.linspace(-np.pi / 2, np.pi / 2, 25)
-        disc = np.stack((np.cos(angle), np.sin(angle)), axis=1) * self._cost.stop_range_m
-        return disc + (ground.self_center_x_m + ground.self_length_m / 2, ground.self_center_y_m)
+def _own_body(config):
+    """Return the corners (4, 3) of the robot's own outline, in `base_link`."""
+    ground = config.ground
+    half = np.array((ground.self_length_m, ground.self_width_m, 0.0)) / 2
+    corners = np.array([[1, 1, 0], [-1, 1, 0], [-1, -1, 0], [1, -1, 0]]) * half
+    return corners + (ground.self_center_x_m, ground.self_center_y_m, 0.0)
+
+
+def _stop_area(config):
+    """Return (K, 3) in `base_link`: half a disc ahead of the robot's front."""
+    ground, angle = config.ground, np.linspace(-np.pi / 2, np.pi / 2, 25)
+    disc = np.stack((np.cos(angle), np.sin(angle), np.zeros(25)), axis=1)
+    front_m = ground.self_center_x_m + ground.self_length_m / 2
+    return disc * config.path_cost.stop_range_m + (front_m, ground.self_center_y_m, 0.0)

@@ -17,6 +17,8 @@ SOFT_EDGE_M = 0.6  # the painted cost of tracks falls to nothing over this lengt
 WIDEST_SPREAD_M = 1.0  # uncertainty widens an outline by no more
 # A bar across the way at a sign begins a little before it and is this deep.
 SIGN_BEFORE_M, SIGN_BEYOND_M = 0.5, 2.0
+# Growing by these in turn makes octagons.
+KERNELS = [cv2.getStructuringElement(shape, (3, 3)) for shape in (cv2.MORPH_CROSS, cv2.MORPH_RECT)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +51,11 @@ def grade_around(is_lethal, reach_cells):
         Cost ends this far from it.
 
     """
-    shapes = (cv2.MORPH_CROSS, cv2.MORPH_RECT)
-    kernels = [cv2.getStructuringElement(shape, (3, 3)) for shape in shapes]
     num_steps = max(int(round(reach_cells)), 1)
-    front, count = is_lethal.copy(), np.zeros_like(is_lethal)
-    for step in range(num_steps):
-        cv2.dilate(front, kernels[step % 2], dst=front)
+    front = cv2.dilate(is_lethal, KERNELS[0])
+    count = front.copy()
+    for step in range(1, num_steps):
+        cv2.dilate(front, KERNELS[step % 2], dst=front)
         np.add(count, front, out=count)
     return cv2.convertScaleAbs(count, dst=count, alpha=HIGHEST_GRADE / num_steps).view(np.int8)
 
@@ -81,7 +82,7 @@ def predicted_outlines(tracks, stamp_ns, config):
         Cost of each, less for what is later or less certain.
 
     """
-    late_s = np.clip((stamp_ns - tracks.stamp_ns) * 1e-9, -1.0, 1.0)
+    late_s = min(max((stamp_ns - tracks.stamp_ns) * 1e-9, -1.0), 1.0)
     ahead_s = np.arange(0.0, config.horizon_s + 1e-9, PREDICTION_STEP_S)
     track, step = np.nonzero((ahead_s == 0) | ~tracks.is_stationary[:, None])
     ahead_s = ahead_s[step]
@@ -93,24 +94,21 @@ def predicted_outlines(tracks, stamp_ns, config):
     margin_m = np.maximum(margin_m, 0.0) + np.minimum(spread_m, WIDEST_SPREAD_M) / 2
     half = tracks.size[track, :2] / 2 + margin_m[:, None]
     before_s = np.maximum(ahead_s - PREDICTION_STEP_S, 0.0)
+    corners = turned_boxes(half, tracks.yaw[track])
     polygons = np.concatenate([
-        turned_boxes(
-            tracks.center[track, :2] + velocity * (then_s + late_s)[:, None],
-            half,
-            tracks.yaw[track],
-        )
+        corners + (tracks.center[track, :2] + velocity * (then_s + late_s)[:, None])[:, None]
         for then_s in (before_s, ahead_s)
     ], axis=1)  # fmt: skip
     fade = (1 - ahead_s / (config.horizon_s + PREDICTION_STEP_S)) / (1 + spread_m)
     return polygons, np.round(HIGHEST_GRADE * fade).astype(np.int64)
 
 
-def turned_boxes(center, half, yaw):
-    """Return the corners (M, 4, 2) of boxes with these half sizes (M, 2) and headings."""
+def turned_boxes(half, yaw):
+    """Return the corners (M, 4, 2), from the middle, of boxes of these half sizes and headings."""
     corners = half[:, None] * np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
     cos, sin = np.cos(yaw), np.sin(yaw)
     rotation = np.array([[cos, -sin], [sin, cos]]).transpose(2, 0, 1)
-    return corners @ rotation.transpose(0, 2, 1) + center[:, None]
+    return corners @ rotation.transpose(0, 2, 1)
 
 
 def sign_bars(signs, config):
@@ -144,7 +142,7 @@ def sign_bars(signs, config):
     depth_m = SIGN_BEFORE_M + SIGN_BEYOND_M
     center = place + along * (SIGN_BEYOND_M - SIGN_BEFORE_M) / 2
     half = np.tile((depth_m / 2, config.sign_reach_m), (len(signs), 1))
-    polygons = np.repeat(turned_boxes(center, half, yaw), 2, axis=1)
+    polygons = np.repeat(turned_boxes(half, yaw) + center[:, None], 2, axis=1)
     return polygons, np.array([costs[s.name] for s in signs], np.int64)
 
 
@@ -164,9 +162,12 @@ def paint(cost, corners, values, edge_cells):
         Over so many cells the cost falls to nothing.
 
     """
+    if not len(corners):
+        return
     edge, (Y, X) = edge_cells | 1, cost.shape
-    low = np.maximum(corners.min(axis=(0, 1), initial=max(Y, X)) - edge, 0)
-    high = np.minimum(corners.max(axis=(0, 1), initial=-1) + edge + 1, (X, Y))
+    left, top, width, height = cv2.boundingRect(corners.reshape(-1, 2))
+    low = np.maximum((left - edge, top - edge), 0)
+    high = np.minimum((left + width + edge, top + height + edge), (X, Y))
     if (low >= high).any():
         return
     canvas = np.zeros((high - low)[::-1], np.uint8)

@@ -7,7 +7,7 @@ what no ray reaches fades; holes are lethal too. The window moves by whole cells
 """
 
 import cv2
-from mmperception.holes import find_holes
+from mmperception.holes import find_holes, HOLE_CELLS
 from mmperception.polar import in_ticks, NUM_SECTORS, place_of, TICK_M
 from mmperception.rays import DROP_TICK, FreeSpace
 from mmperception.standing import Standing
@@ -22,7 +22,7 @@ CLEAR_MARGIN_M = 0.1
 FRESH, TRUST = 0.4, 0.02
 # The top of what is no obstacle but a hole: no ray can pass through it, ground seen there can.
 HOLE_TOP_M = -1.0
-HOLE_WINDOW, HOLE_CELLS = 9, 12  # so many cells of a square that wide: less may be a mirror image
+HOLE_WINDOW = 9  # cells a side of the square that must hold `HOLE_CELLS` of them
 
 
 class Evidence:
@@ -46,10 +46,11 @@ class Evidence:
         cells = self._cost.cells
         self._free_space = FreeSpace(self._cost, num_bins)
         self._num_bins = num_bins
-        # Of each cell the obstacle points of a sweep and the highest, in ticks; 0 between sweeps.
+        # Of each cell the highest obstacle point of a sweep, in ticks, and how many there are if
+        # nothing stood there (beside what stands one is enough); 0 for none, and between sweeps.
         # The last entries take what lies outside of the window.
-        self._count = np.zeros(cells * cells + 1, np.int32)
-        self._order, self._top = np.empty_like(self._count), np.zeros_like(self._count)
+        self._top = np.zeros(cells * cells + 1, np.int32)
+        self._count, self._order = np.zeros_like(self._top), np.empty_like(self._top)
         self._spare_known = np.empty((cells, cells), np.uint8)
         around = np.arange(-1, 2)
         self._around = (around[:, None] * cells + around).reshape(-1, 1)
@@ -69,7 +70,8 @@ class Evidence:
         place = lidar_xy / self._cost.resolution_m
         corner = np.floor(place).astype(np.int64) - self._cost.cells // 2
         if self.corner is not None and (corner != self.corner).any():
-            shift = np.clip(corner - self.corner, -self._cost.cells, self._cost.cells)
+            cells = self._cost.cells
+            shift = np.minimum(np.maximum(corner - self.corner, -cells), cells)
             self.standing.move(shift)
             shift_window(self.is_known, shift, self._spare_known)
             self.is_known, self._spare_known = self._spare_known, self.is_known
@@ -104,17 +106,16 @@ class Evidence:
         self.terrain.update(points, ground, self._lidar_cell, self.corner)
 
     def _count_hits(self, points, split):
-        """Fill `_count` and `_top` from the points of obstacles; return the new cells (M,)."""
+        """Fill `_top` and `_count` from the points of obstacles; return the new cells (M,)."""
         chosen = np.flatnonzero(split.is_obstacle)
         cell = self._cells_at(points.x.take(chosen), points.y.take(chosen))
-        place, heights = torch.from_numpy(cell), in_ticks(split.height_m.take(chosen))
-        ones = torch.from_numpy(np.ones(len(cell), np.int32))
-        torch.from_numpy(self._count).scatter_add_(0, place, ones)
-        torch.from_numpy(self._top).scatter_reduce_(0, place, torch.from_numpy(heights), 'amax')
-        self._count[-1] = self._top[-1] = 0
+        heights = torch.from_numpy(in_ticks(split.height_m.take(chosen)))
+        torch.from_numpy(self._top).scatter_reduce_(0, torch.from_numpy(cell), heights, 'amax')
+        self._top[-1] = 0
         is_new = self.standing.image.ravel().take(cell, mode='clip') == 0
         cell = cell.take(np.flatnonzero(is_new))
         cell = cell[cell < self.is_known.size]
+        np.add.at(self._count, cell, np.int32(1))
         # Of the points of a cell the one that wrote last stands for all.
         order = np.arange(len(cell), dtype=np.int32)
         self._order[cell] = order
@@ -146,17 +147,17 @@ class Evidence:
         num_near = self._count.take(near, mode='clip').sum(axis=0)
         is_beside = standing.image.ravel().take(near, mode='clip').any(axis=0)
         is_enough[few] = (num_near >= self._cost.min_points) | is_beside
-        is_seen = self._count.take(cell) > 0
+        top = self._top.take(cell)
+        is_seen = top > 0
         seen = np.flatnonzero(is_seen)
         strength = np.maximum(standing.strength.take(seen), FRESH) + np.float32(TRUST)
         standing.strength[seen] = np.minimum(strength, 1.0)
-        standing.top_m[seen] = self._top.take(cell.take(seen)) * np.float32(TICK_M)
+        standing.top_m[seen] = top.take(seen) * np.float32(TICK_M)
         self._fade(np.flatnonzero(~is_seen), steepest, lidar_height_m, elapsed_s)
         enough = new.take(np.flatnonzero(is_enough))
         top_m = self._top.take(enough) * np.float32(TICK_M)
-        for hit in (cell.take(seen), new):
-            self._count[hit] = 0
-            self._top[hit] = 0
+        self._top[cell] = 0
+        self._top[new] = self._count[new] = 0
         standing.keep(standing.strength > 0)
         standing.add(enough, FRESH + TRUST, top_m)
 
@@ -190,7 +191,8 @@ class Evidence:
         # No ray clears an obstacle that is still hit, if only one cell further; nor a hole.
         passed = np.flatnonzero((beyond_m < top_m - CLEAR_MARGIN_M) & (top_m >= 0))
         cell = y.take(passed).astype(np.int64) * self._cost.cells + x.take(passed)
-        is_clear = ~self._count.take(cell + self._around, mode='clip').any(axis=0)
+        around = self._top.take(cell + self._around, mode='clip')
+        is_clear = np.bitwise_or.reduce(around, axis=0) == 0
         left[passed[is_clear]] = 0.0
         self.is_known.ravel()[cell[is_clear]] = 1
         standing.strength[old] = left
@@ -210,9 +212,11 @@ class Evidence:
 
         """
         standing = self.standing
+        is_hole = standing.top_m < 0
+        if len(places[0]) < HOLE_CELLS and not is_hole.any():
+            return
         cell = np.unique(self._cells_at(*places))
         cell = cell[cell < self.is_known.size]
-        is_hole = standing.top_m < 0
         if len(cell) < HOLE_CELLS and not is_hole.any():
             return
         cell = self._crowded(cell)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
-from mmperception.polar import BIN_M, bins_to, NOTHING, NUM_SECTORS, sector_axes, TICK_M
+from mmperception.polar import BIN_M, bins_to, NUM_SECTORS, sector_axes, TICK_M
 import numpy as np
 
 # A cell's ground candidate is the second lowest of the lowest points of its SLICES in azimuth:
@@ -32,6 +32,7 @@ SLOPE_LENGTH_M = 4.0
 RING_SHARE = 0.08
 # The tilt of the robot is that of a plane with this share of the low points below it.
 TILT_QUANTILE, TILT_RANGE_M = 0.3, 15.0
+LEVEL = np.diag((1.0, 25.0, 25.0))  # level and flat if in doubt
 UNSEEN_WEIGHT = 0.1
 
 
@@ -93,12 +94,14 @@ def low_heights(lowest, grid, max_slope):
 
     """
     slices = np.empty((len(grid.centers_m), CELLS_PER_TURN, SLICES), np.int32)
-    for ring, (begin, end) in enumerate(zip(grid.edges[:-1], grid.edges[1:], strict=True)):
-        lowest[begin:end].min(axis=0, out=slices[ring].reshape(-1))
-    low, second = slices[:, :, 0], np.full(slices.shape[:2], NOTHING)
-    for value in slices.transpose(2, 0, 1)[1:]:
-        second = np.minimum(second, np.maximum(low, value))
-        low = np.minimum(low, value)
+    rings = slices.reshape(-1, NUM_SECTORS)
+    for ring, begin, end in zip(rings, grid.edges[:-1], grid.edges[1:], strict=True):
+        np.minimum.reduce(lowest[begin:end], axis=0, out=ring)
+    first, other, *rest = slices.transpose(2, 0, 1).copy()
+    low, second = np.minimum(first, other), np.maximum(first, other)
+    for value in rest:
+        np.minimum(second, np.maximum(low, value, out=other), out=second)
+        np.minimum(low, value, out=low)
     # The second lowest counts, or the lowest if it is alone.
     highest = ((HIGHEST_M + grid.centers_m * max_slope) / TICK_M).astype(np.int32)[:, None]
     low_m = np.where(second <= highest, second, low) * np.float32(TICK_M)
@@ -126,7 +129,7 @@ def tilt(low, grid):
     plane, weight = np.zeros(3), np.ones(len(ring))
     for _ in range(4):
         normal = (basis * weight) @ known
-        level = normal[:, :3] + np.diag((1.0, 25.0, 25.0))  # level and flat if in doubt
+        level = normal[:, :3] + LEVEL
         plane = np.linalg.solve(level, normal[:, 3])
         above = heights - plane @ basis
         weight = np.where(above > 0, TILT_QUANTILE, 1 - TILT_QUANTILE)
@@ -157,14 +160,14 @@ def grow_ground(low, grid, plane, config):
     """
     table, shape = np.empty_like(low), grid.axes.shape[:1]
     # Arrays instead of numbers: NumPy takes longer to look at a number than to do the sum.
-    steepest, rise_m, bend, length_m, unseen, found_fall = (
+    steepest, rise_m, bend, length_m, unseen, found_fall, zero = (
         np.full(shape, value, np.float32)
-        for value in (config.max_slope, STEP_M, BEND, SLOPE_LENGTH_M, UNSEEN_WEIGHT, 2 * BEND)
+        for value in (config.max_slope, STEP_M, BEND, SLOPE_LENGTH_M, UNSEEN_WEIGHT, 2 * BEND, 0)
     )
     down = -steepest
     slope = np.minimum(np.maximum((grid.axes @ plane[1:]).astype(np.float32), down), steepest)
     height = np.full(shape, plane[0], np.float32)
-    seen, seen_m = height.copy(), np.zeros(shape, np.float32)  # last ground, and its range
+    seen, seen_m = height.copy(), zero.copy()  # last ground, and its range
     may_fall = steepest.copy()  # until ground was found for the first time
     first = int(np.argmax(np.isfinite(low).any(axis=1)))  # up to there nothing is seen
     flat = height + grid.centers_m[:first, None] * slope
@@ -172,10 +175,12 @@ def grow_ground(low, grid, plane, config):
     votes, blurred = np.empty((2, 3, *shape), np.float32)
     weight, weighted_height, weighted_slope = votes
     total, heights, slopes = blurred
-    for ring in range(first, len(low)):
-        low_m = low[ring]
-        range_m, expected = grid.centers_m[ring], table[ring]
-        np.multiply(slope, grid.steps_m[ring], out=expected)
+    ranges_m, steps_m = (
+        np.repeat(ring_m, *shape).reshape(low.shape) for ring_m in (grid.centers_m, grid.steps_m)
+    )
+    rings = (rows[first:] for rows in (low, table, ranges_m, steps_m))
+    for low_m, expected, range_m, step_m in zip(*rings, strict=True):
+        np.multiply(slope, step_m, out=expected)
         expected += height
         gap_m = range_m - seen_m
         rise = low_m - expected
@@ -184,7 +189,7 @@ def grow_ground(low, grid, plane, config):
         is_ground = rise < limit  # NaN compares false
         rise += np.multiply(may_fall, gap_m, out=limit)
         rise += rise_m
-        is_ground &= rise > 0
+        is_ground &= rise > zero
         np.copyto(may_fall, found_fall, where=is_ground)
         np.copyto(height, expected)
         np.copyto(height, low_m, where=is_ground)
@@ -192,21 +197,22 @@ def grow_ground(low, grid, plane, config):
         gain -= np.multiply(slope, gap_m, out=limit)
         gap_m += length_m
         gain /= gap_m
-        gain *= is_ground
+        share = is_ground.astype(np.float32)
+        gain *= share
         slope += gain
         np.maximum(slope, down, out=slope)
         np.minimum(slope, steepest, out=slope)
         # What is seen outvotes what is assumed.
-        np.add(is_ground, unseen, out=weight)
+        np.add(share, unseen, out=weight)
         np.multiply(weight, height, out=weighted_height)
         np.multiply(weight, slope, out=weighted_slope)
-        np.matmul(votes, grid.blur, out=blurred)
+        votes.dot(grid.blur, out=blurred)
         np.divide(heights, total, out=expected)
         np.divide(slopes, total, out=slope)
-        np.copyto(seen, height, where=is_ground)
+        np.copyto(seen, low_m, where=is_ground)
         np.copyto(seen_m, range_m, where=is_ground)
         np.copyto(height, expected)
-        np.copyto(height, seen, where=is_ground)
+        np.copyto(height, low_m, where=is_ground)
     return table
 
 
@@ -214,14 +220,10 @@ def residual(table, grid, plane, num_bins):
     """Return the ground (num_bins + 1, NUM_SECTORS) float32, less what the plane rises."""
     flat = grid.centers_m[:, None] * (grid.axes @ plane[1:])
     above = table - flat.astype(np.float32)
-    middle = (np.arange(num_bins + 1) + 0.5) * BIN_M
-    after = np.clip(np.searchsorted(grid.centers_m, middle), 1, len(table) - 1)
-    nearer_m, further_m = grid.centers_m[after - 1], grid.centers_m[after]
-    apart_m = np.maximum(further_m - nearer_m, np.float32(BIN_M))
-    share = np.clip((middle - nearer_m) / apart_m, 0, 1).astype(np.float32)
-    rise = np.diff(above, axis=0)
-    rows = above[after - 1]
-    rows += share[:, None] * rise[after - 1]
+    nearer, share = _between_rings(grid, num_bins)
+    rise = above[1:] - above[:-1]
+    rows = above.take(nearer, axis=0)
+    rows += share * rise.take(nearer, axis=0)
     size = (NUM_SECTORS, num_bins + 1)
     fine = cv2.resize(rows, size, interpolation=cv2.INTER_LINEAR)
     # The last sector borders on the first: half a cell to both sides of that border.
@@ -230,3 +232,14 @@ def residual(table, grid, plane, num_bins):
     seam = rows[:, -1:] + (rows[:, :1] - rows[:, -1:]) * way.astype(np.float32)
     fine[:, -half:], fine[:, :half] = seam[:, :half], seam[:, half:]
     return fine
+
+
+@lru_cache(maxsize=4)
+def _between_rings(grid, num_bins):
+    """Return of each bin the ring before it (B,) int64 and the share (B, 1) of the next one."""
+    middle = (np.arange(num_bins + 1) + 0.5) * BIN_M
+    after = np.clip(np.searchsorted(grid.centers_m, middle), 1, len(grid.centers_m) - 1)
+    nearer_m, further_m = grid.centers_m[after - 1], grid.centers_m[after]
+    apart_m = np.maximum(further_m - nearer_m, np.float32(BIN_M))
+    share = np.clip((middle - nearer_m) / apart_m, 0, 1).astype(np.float32)
+    return after - 1, share[:, None]

@@ -16,6 +16,8 @@ DEEPEST_M = 3.0
 
 # A hole is this share of its depth below the plane around the robot, too.
 BELOW_PLANE = 0.7
+# So many cells close together are a hole: less may be a mirror image.
+HOLE_CELLS = 12
 
 
 def find_holes(points, ground, lidar_height_m, config):
@@ -36,12 +38,14 @@ def find_holes(points, ground, lidar_height_m, config):
     Returns
     -------
     x, y : (M,) float32
-        Relative to the LiDAR, within `hole_range_m`.
+        Relative to the LiDAR, within `hole_range_m`; none where there are too few for a hole.
 
     """
     if not config.hole_depth_m:
         return points.x[:0], points.y[:0]
     below = np.flatnonzero(ground.split.height_m < -config.hole_depth_m)
+    if len(below) < HOLE_CELLS:
+        return points.x[:0], points.y[:0]
     x, y, height_m = (array.take(below) for array in (points.x, points.y, ground.split.height_m))
     level, along_x, along_y = ground.plane
     above_plane_m = points.z[below] - level - along_x * x - along_y * y

@@ -12,13 +12,14 @@ Electronic Systems, 1983.
 """
 
 import cv2
-from mmperception.polar import BIN_M, NUM_SECTORS
+from mmperception.polar import BIN_M, NEAR_M, NUM_SECTORS
 from mmperception.rays import DROP_TICK
 import numpy as np
 
 # Rings and directions in which the air is measured. Mist thins with range, which things do not,
 # so no ring has more of it than a nearer one; before the first the robot hides too much.
-RING_M, DIRECTIONS, FIRST_RING = 1.0, 16, 2
+RING_M, DIRECTIONS = 1.0, 16
+FIRST_RING = int(NEAR_M / RING_M) - 1
 SECTORS_EACH = NUM_SECTORS // DIRECTIONS
 # So many directions must show something hanging, or the air is clear.
 HAZY = DIRECTIONS // 4
@@ -81,8 +82,9 @@ def without_mist(points, split, steepest, reach_m):
 def _is_hazy(points, split, steepest):
     """Return whether anything hangs in many directions in the ring that begins the measuring."""
     begin, end = FIRST_RING * RING_M, (FIRST_RING + 1) * RING_M
-    inner = np.flatnonzero(split.is_obstacle & (points.range_m < np.float32(end)))
-    inner = inner[points.range_m.take(inner) >= begin]
+    inner = points.near[split.is_obstacle.take(points.near)]
+    range_m = points.range_m.take(inner)
+    inner = inner[(range_m >= begin) & (range_m < np.float32(end))]
     hanging = inner[_hangs(points, split, steepest, inner)]
     zones = _zone(points.place.take(hanging))
     return np.count_nonzero(np.bincount(zones % DIRECTIONS, minlength=DIRECTIONS)) >= HAZY

@@ -17,15 +17,17 @@ import torch
 # Half a degree holds at least one beam of the LiDARs in use; 0.2 m keeps a wall and what stands
 # before it apart.
 NUM_SECTORS, BIN_M = 720, 0.2
-PART = 1 << 15
+PART = 1 << 16
 # A hair less than the sectors of a turn, so that the azimuth of a whole turn stays in the last.
 SECTORS_PER_RAD = np.float32(NUM_SECTORS * (1 - 2e-7) / (2 * np.pi))
 # Where many points fall into few bins heights are whole numbers of this: the lowest of floats asks
 # each whether it is a number, which takes three times as long.
 TICK_M = 1 / 4096
+TICKS_PER_M = np.float32(1 / TICK_M)
 NOTHING = np.int32(2**31 - 1)
 # Nothing on the robot is further above or below the LiDAR.
 OWN_HEIGHT_M = 5.0
+NEAR_M = 3.0  # around the LiDAR: the robot itself, and the air by which mist is told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,8 +38,9 @@ class PolarPoints:
     `x`, `y` (N,) float32 from the LiDAR along the axes of odom; `z` (N,) float32 in `base_link`;
     `range_m` (N,) float32 over x and y; `place` (N,) int32 counts the bins of
     `BIN_M` in range, `NUM_SECTORS` to each; ranges beyond bin `num_bins` have that bin, the last.
-    `own` (K,) int64 are the points on the robot itself; `lowest` (num_bins + 1, NUM_SECTORS)
-    int32 is the height, in `TICK_M`, of the lowest other point of each bin, `NOTHING` for none.
+    `near` (K,) int64 are at least the points within `NEAR_M`, `own` (L,) int64 those of them that
+    are on the robot itself; `lowest` (num_bins + 1, NUM_SECTORS) int32 is the
+    height, in `TICK_M`, of the lowest other point of each bin, `NOTHING` for none.
     `origin_base` (3,) float64 is the LiDAR, `up` (3,) float64 the robot's up along those axes.
     """
 
@@ -47,6 +50,7 @@ class PolarPoints:
     range_m: np.ndarray
     place: np.ndarray
     num_bins: int
+    near: np.ndarray
     own: np.ndarray
     lowest: np.ndarray
     origin_base: np.ndarray
@@ -96,9 +100,10 @@ def polar_points(points_lidar, poses, num_bins, config):
     rows = np.array(base_from_lidar[:3], np.float64)
     rows[:2] = (odom_from_base @ base_from_lidar)[:2]
     rows[:2, 3] = 0.0  # from the LiDAR
-    own_reach_m = _own_reach_m(base_from_lidar, odom_from_base, config)
+    near_m = max(_own_reach_m(base_from_lidar, odom_from_base, config), NEAR_M)
+    first_far = np.int32((bins_to(near_m) + 1) * NUM_SECTORS)
     x, y, z, range_m = np.empty((4, N), np.float32)
-    place, own = np.empty(N, np.int32), [np.zeros(0, np.int64)]
+    place, near = np.empty(N, np.int32), [np.zeros(0, np.int64)]
     space = np.empty((min(N, PART), 1, 3), np.float32)
     lowest = np.full((num_bins + 1, NUM_SECTORS), NOTHING)
     flat = torch.from_numpy(lowest.reshape(-1))
@@ -106,15 +111,20 @@ def polar_points(points_lidar, poses, num_bins, config):
         columns = [column[part].reshape(-1, 1) for column in (x, y, z)]
         triples = np.ascontiguousarray(points_lidar[part]).reshape(-1, 1, 3)
         turned = cv2.transform(triples, rows, dst=space[: len(triples)])
-        cv2.mixChannels([turned], columns, (0, 0, 1, 1, 2, 2))
-        index = _sort(x[part], y[part], num_bins, range_m[part], place[part])
-        ticks = in_ticks(z[part])
-        near = np.flatnonzero(range_m[part] < own_reach_m)
-        if len(near):
-            near = near[_is_own(points_lidar[part].take(near, axis=0), base_from_lidar, config)]
-            ticks[near] = NOTHING
-            own.append(near + part.start)
-        flat.scatter_reduce_(0, torch.from_numpy(index), torch.from_numpy(ticks), 'amin')
+        cv2.split(turned, columns)
+        spare = space.reshape(3, -1)[:, : len(triples)]
+        _sort(x[part], y[part], num_bins, (range_m[part], place[part]), spare)
+        index = place[part].astype(np.int64)
+        near.append(np.flatnonzero(place[part] < first_far) + part.start)
+        ticks = spare[0].view(np.int32)
+        np.copyto(ticks, np.multiply(z[part], TICKS_PER_M, out=spare[1]), casting='unsafe')
+        _lower(flat, index, ticks)
+    near = np.concatenate(near)
+    is_own = _is_own(points_lidar.take(near, axis=0), base_from_lidar, config)
+    if is_own.any():  # the bins that may hold points on the robot, once more without those
+        flat[:first_far] = int(NOTHING)
+        others = near[~is_own]
+        _lower(flat, place.take(others).astype(np.int64), in_ticks(z.take(others)))
     return PolarPoints(
         x=x,
         y=y,
@@ -122,7 +132,8 @@ def polar_points(points_lidar, poses, num_bins, config):
         range_m=range_m,
         place=place,
         num_bins=num_bins,
-        own=np.concatenate(own),
+        near=near,
+        own=near[is_own],
         lowest=lowest,
         origin_base=base_from_lidar[:3, 3],
         up=np.asarray(odom_from_base)[:3, 2],
@@ -131,26 +142,48 @@ def polar_points(points_lidar, poses, num_bins, config):
 
 def in_ticks(height_m):
     """Return heights (N,) int32 in `TICK_M`."""
-    return (height_m * np.float32(1 / TICK_M)).astype(np.int32)
+    return (height_m * TICKS_PER_M).astype(np.int32)
 
 
-def _sort(x, y, num_bins, range_m, place):
-    """Write range (N,) float32 and place (N,) int32 of points; return place as int64."""
-    angle = np.empty(len(x), np.float32)
+def _lower(lowest, place, ticks):
+    """Bring flat `lowest` down to heights (N,) int32 at places (N,) int64."""
+    lowest.scatter_reduce_(0, torch.from_numpy(place), torch.from_numpy(ticks), 'amin')
+
+
+def _sort(x, y, num_bins, found, spare):
+    """
+    Find the bins of points.
+
+    Parameters
+    ----------
+    x, y : (N,) float32
+        From the LiDAR, in metres.
+    num_bins : int
+        As of `polar_points`.
+    found : (N,) float32 and (N,) int32
+        Range and place are written there.
+    spare : (2 or more, N) float32
+        Memory to work in; what was just in use is in the cache, what is new is not.
+
+    """
+    (range_m, place), (angle, bins) = found, spare[:2]
     cv2.cartToPolar(x, y, range_m, angle)
-    bins = range_m * np.float32(1 / BIN_M)
+    np.multiply(range_m, np.float32(1 / BIN_M), out=bins)
     np.minimum(bins, np.float32(num_bins), out=bins)
     np.copyto(place, bins, casting='unsafe')
     place *= np.int32(NUM_SECTORS)
     angle *= SECTORS_PER_RAD
-    place += angle.astype(np.int32)
-    return place.astype(np.int64)
+    sector = bins.view(np.int32)
+    np.copyto(sector, angle, casting='unsafe')
+    place += sector
 
 
 def place_of(x, y, num_bins):
     """Return range (N,) float32 and place (N,) int64 of a few points (N,) float32."""
     range_m, place = np.empty(len(x), np.float32), np.empty(len(x), np.int32)
-    return range_m, _sort(x, y, num_bins, range_m, place) if len(x) else place.astype(np.int64)
+    if len(x):
+        _sort(x, y, num_bins, (range_m, place), np.empty((2, len(x)), np.float32))
+    return range_m, place.astype(np.int64)
 
 
 def is_own_body(x, y, config):
@@ -172,7 +205,7 @@ def _own_reach_m(base_from_lidar, odom_from_base, config):
     corner_x = abs(config.self_center_x_m - x) + config.self_length_m / 2
     corner_y = abs(config.self_center_y_m - y) + config.self_width_m / 2
     tilt = np.hypot(*odom_from_base[:2, 2])
-    return np.float32(np.hypot(corner_x, corner_y) + tilt * OWN_HEIGHT_M)
+    return np.hypot(corner_x, corner_y) + tilt * OWN_HEIGHT_M
 
 
 def sector_axes(num_sectors):

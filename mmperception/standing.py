@@ -29,6 +29,7 @@ class Standing:
     def __init__(self, cells):
         self._cells = cells
         self.image = np.zeros((cells, cells), np.uint8)
+        self._drawn = np.zeros(0, np.int64)
         self.clear()
 
     def __len__(self):
@@ -38,7 +39,7 @@ class Standing:
         """Forget all."""
         self.x, self.y = np.zeros((2, 0), np.int32)
         self.strength, self.top_m = np.zeros((2, 0), np.float32)
-        self.image.fill(0)
+        self._show(self.cell())
 
     def cell(self):
         """Return the number (K,) int64 of each cell in the window."""
@@ -54,8 +55,13 @@ class Standing:
         is_inside = self.x.view(np.uint32) < np.uint32(self._cells)
         is_inside &= self.y.view(np.uint32) < np.uint32(self._cells)
         self.keep(is_inside)
-        self.image.fill(0)
-        self.image.ravel()[self.cell()] = 1
+        self._show(self.cell())
+
+    def _show(self, cell):
+        """Let `image` be 1 at these cells only."""
+        self.image.ravel()[self._drawn] = 0
+        self.image.ravel()[cell] = 1
+        self._drawn = cell
 
     def keep(self, is_kept):
         """Forget all but these (K,) bool."""
@@ -91,8 +97,7 @@ class Standing:
 
         """
         cell = self.cell()
-        self.image.fill(0)
-        self.image.ravel()[cell] = 1
+        self._show(cell)
         cv2.fillConvexPoly(self.image, body, 0)
         is_left = self.image.ravel().take(cell).view(bool)
         self.keep(is_left)

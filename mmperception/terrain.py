@@ -92,16 +92,18 @@ class Terrain:
         is_side &= points.y < np.float32((high - begin[1]) / per_m)
         is_side &= split.is_ground
         chosen = np.flatnonzero(is_side)
-        block = np.zeros(len(chosen), np.int64)
-        is_outside = np.zeros(len(chosen), bool)
-        for places, first, step in ((points.x, begin[0], 1), (points.y, begin[1], B)):
-            number = np.floor(places.take(chosen) * per_m + np.float32(first)).astype(np.int32)
-            is_outside |= number.view(np.uint32) >= np.uint32(
-                B
-            )  # as unsigned numbers negative ones are, too
-            number *= np.int32(step)
-            block += number
-        block[np.flatnonzero(is_outside)] = B * B
+        column, row = (
+            np.floor(places.take(chosen) * per_m + np.float32(first)).astype(np.int32)
+            for places, first in ((points.x, begin[0]), (points.y, begin[1]))
+        )
+        # As unsigned numbers negative ones are too large, too.
+        is_outside = (column.view(np.uint32) >= np.uint32(B)) | (
+            row.view(np.uint32) >= np.uint32(B)
+        )
+        row *= np.int32(B)
+        row += column
+        row[np.flatnonzero(is_outside)] = B * B
+        block = row.astype(np.int64)
         places = torch.from_numpy(block)
         heights = torch.from_numpy(in_ticks(split.height_m.take(chosen)))
         low, high = (np.full(B * B + 1, fill) for fill in (NOTHING, -NOTHING))
@@ -138,8 +140,11 @@ class Terrain:
     def cost(self):
         """Return the cost of the ground of every cell of the window, (Y, X) int8."""
         lowest, highest = self._cost.rough_from_m, self._ground.obstacle_height_m
-        rough = np.clip((self._spread_m - lowest) / (highest - lowest), self._steepness, 1)
-        cost = (rough * self._cost.terrain_cost).astype(np.uint8)
+        rough = self._spread_m - np.float32(lowest)
+        rough /= np.float32(highest - lowest)
+        np.maximum(rough, self._steepness, out=rough)
+        np.minimum(rough, np.float32(1), out=rough)
+        cost = (rough * np.float32(self._cost.terrain_cost)).astype(np.uint8)
         x, y = self._corner % BLOCK_CELLS
         bottom, right = y + self._cost.cells, x + self._cost.cells
         return enlarged(cost, BLOCK_CELLS)[y:bottom, x:right].view(np.int8)

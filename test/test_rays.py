@@ -10,6 +10,7 @@ from mmperception.polar import (
     BIN_M,
     bins_to,
     is_own_body,
+    NEAR_M,
     NOTHING,
     NUM_SECTORS,
     PART,
@@ -93,6 +94,21 @@ def test_points_on_the_robot_are_found_however_it_is_tilted_and_mounted():
     own = np.flatnonzero(is_own_body(around[:, 0], around[:, 1], CONFIG))
     assert len(np.setxor1d(points.own, own)) <= 2  # rounded to either side of the outline
     assert len(own) > 1000
+    near = np.flatnonzero(points.range_m < NEAR_M)
+    assert len(near) > 1000 and np.isin(np.concatenate((near, points.own)), points.near).all()
+
+
+def test_points_on_the_robot_are_not_the_lowest_of_their_bins():
+    around = np.random.default_rng(3).uniform((-4, -4, -0.5), (9, 4, 2.5), (3000, 3))
+    points = polar_of(around.astype(np.float32), np.eye(4), transform_from_yaw(MOUNT, 0.3))
+    assert len(points.own) > 200 and (points.lowest == NOTHING).any()
+    plain = np.full(points.lowest.size, np.inf)
+    others = np.setdiff1d(np.arange(len(around)), points.own)
+    np.minimum.at(plain, points.place[others], points.z[others])
+    lowest = np.where(points.lowest == NOTHING, np.inf, points.lowest * TICK_M).ravel()
+    assert (np.isinf(lowest) == np.isinf(plain)).all()
+    is_there = np.isfinite(plain)
+    assert np.abs(lowest[is_there] - plain[is_there]).max() <= TICK_M
 
 
 def test_the_lowest_point_of_every_bin_is_that_of_a_loop_over_all_points():
