@@ -231,7 +231,9 @@ class PathCostConfig:
     rate_hz: float = option(5.0, 'Hz', 'Live publishing rate; at or above the costmap.')
     decay_s: float = option(1.0, 's', 'An unseen obstacle that stood long fades in this time.')
     hidden_decay_s: float = option(
-        10.0, 's', 'An obstacle too near and too low for any ray fades in this time.'
+        10.0,
+        's',
+        'Below all rays an obstacle that was well seen before fades in this time.',
     )
     min_points: int = option(
         2, 'points', 'Fewest points, in a cell and its eight neighbours, of a new obstacle.'

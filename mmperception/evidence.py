@@ -20,6 +20,9 @@ CLEAR_MARGIN_M = 0.1
 # What was seen only now may move: unseen, it fades in this share of `decay_s`, and in more of it
 # with every sweep in which it is still there.
 FRESH, TRUST = 0.4, 0.02
+# What no ray can see, too near and too low, is remembered for `hidden_decay_s` if it was seen in
+# so many sweeps on the way there; what was seen in fewer came from aside, and has passed.
+APPROACHED = 5
 # The top of what is no obstacle but a hole: no ray can pass through it, ground seen there can.
 HOLE_TOP_M = -1.0
 HOLE_WINDOW = 9  # cells a side of the square that must hold `HOLE_CELLS` of them
@@ -152,6 +155,7 @@ class Evidence:
         seen = np.flatnonzero(is_seen)
         strength = np.maximum(standing.strength.take(seen), FRESH) + np.float32(TRUST)
         standing.strength[seen] = np.minimum(strength, 1.0)
+        standing.sweeps[seen] += 1
         standing.top_m[seen] = top.take(seen) * np.float32(TICK_M)
         self._fade(np.flatnonzero(~is_seen), steepest, lidar_height_m, elapsed_s)
         enough = new.take(np.flatnonzero(is_enough))
@@ -186,7 +190,10 @@ class Evidence:
         range_m *= np.float32(DROP_TICK)
         lowest_m = lidar_height_m - range_m * steepest[0].take(place % NUM_SECTORS)
         beyond_m = lidar_height_m - range_m * steepest[1:].ravel().take(place)
-        decay_s = np.where(lowest_m > top_m, self._cost.hidden_decay_s, self._cost.decay_s)
+        is_known = (standing.sweeps.take(old) >= APPROACHED) | (top_m < 0)  # or a hole
+        decay_s = np.where(
+            (lowest_m > top_m) & is_known, self._cost.hidden_decay_s, self._cost.decay_s
+        )
         left = standing.strength.take(old) - (elapsed_s / decay_s).astype(np.float32)
         # No ray clears an obstacle that is still hit, if only one cell further; nor a hole.
         passed = np.flatnonzero((beyond_m < top_m - CLEAR_MARGIN_M) & (top_m >= 0))

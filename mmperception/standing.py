@@ -3,21 +3,22 @@
 The cells in which something stands, as a list: few of a window, so that it is cheap to go over.
 
 Used by `evidence.py`. Each has a strength (1 known for long and just seen, 0 gone) and the height
-of its top above the ground; a hole has a top below the ground.
+of its top above the ground, and knows in how many sweeps it was hit; a hole has a top below the
+ground.
 """
 
 import cv2
 import numpy as np
 
-COLUMNS = ('x', 'y', 'strength', 'top_m')
+COLUMNS = ('x', 'y', 'strength', 'top_m', 'sweeps')
 
 
 class Standing:
     """
     Cells of a square window, told apart by column and row.
 
-    `x`, `y` (K,) int32 in the window, `strength`, `top_m` (K,) float32; `image` (Y, X) uint8 is 1
-    where one of them is, after `move` and after `draw`.
+    `x`, `y`, `sweeps` (K,) int32, in the window the first two, `strength`, `top_m` (K,) float32;
+    `image` (Y, X) uint8 is 1 where one of them is, after `move` and after `draw`.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ class Standing:
         """Forget all."""
         self.x, self.y = np.zeros((2, 0), np.int32)
         self.strength, self.top_m = np.zeros((2, 0), np.float32)
+        self.sweeps = np.zeros(0, np.int32)
         self._show(self.cell())
 
     def cell(self):
@@ -73,7 +75,7 @@ class Standing:
     def add(self, cell, strength, top_m):
         """Take in cells (M,) that are none of these, with their strength and top."""
         row = cell // self._cells
-        new = (cell - row * self._cells, row, strength, top_m)
+        new = (cell - row * self._cells, row, strength, top_m, 1)
         for name, values in zip(COLUMNS, new, strict=True):
             old = getattr(self, name)
             number = len(old)

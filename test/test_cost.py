@@ -207,6 +207,19 @@ def test_a_low_block_below_all_rays_stays_when_the_robot_stops_before_it():
     assert len(left) > 10 and (np.abs(left - (8.0, 0.0)) < (0.8, 0.7)).all()
 
 
+def test_a_low_cart_that_passes_leaves_nothing_below_the_rays():
+    small = replace(CONFIG.ground, self_center_x_m=0.0, self_length_m=2.0, self_width_m=1.0)
+    mapper = CostMapper(replace(CONFIG, ground=small))
+    for step in range(23):
+        x, rear = 0.5 * step, 18 - 0.9 * step
+        cart = (rear - 2, 1.3, 0, rear, 1.9, 0.4)
+        points = scan([cart], origin=MOUNT + (x, 0, 0)) - np.float32([x, 0, 0])
+        pose = transform_from_yaw((x, 0, 0), 0.0)
+        left = lethal_points(mapper.integrate(sweep_at(points, 0.1 * step, pose)).grid)
+        if step >= 16:
+            assert len(left) > 10 and left[:, 0].max() < rear + 0.5
+
+
 def test_a_crossing_pedestrian_raises_cost_along_its_way_and_fades_with_time():
     tracks = make_tracks((10.0, -4.0), (0.0, 1.5), 1)
     plain = CostMapper(CONFIG).integrate(sweep_at(scan())).grid
