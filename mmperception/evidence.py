@@ -190,10 +190,9 @@ class Evidence:
         range_m *= np.float32(DROP_TICK)
         lowest_m = lidar_height_m - range_m * steepest[0].take(place % NUM_SECTORS)
         beyond_m = lidar_height_m - range_m * steepest[1:].ravel().take(place)
-        is_known = (standing.sweeps.take(old) >= APPROACHED) | (top_m < 0)  # or a hole
-        decay_s = np.where(
-            (lowest_m > top_m) & is_known, self._cost.hidden_decay_s, self._cost.decay_s
-        )
+        is_hidden = lowest_m > top_m
+        is_hidden &= (standing.sweeps.take(old) >= APPROACHED) | (top_m < 0)  # or a hole
+        decay_s = np.where(is_hidden, self._cost.hidden_decay_s, self._cost.decay_s)
         left = standing.strength.take(old) - (elapsed_s / decay_s).astype(np.float32)
         # No ray clears an obstacle that is still hit, if only one cell further; nor a hole.
         passed = np.flatnonzero((beyond_m < top_m - CLEAR_MARGIN_M) & (top_m >= 0))
@@ -219,11 +218,9 @@ class Evidence:
 
         """
         standing = self.standing
-        is_hole = standing.top_m < 0
-        if len(places[0]) < HOLE_CELLS and not is_hole.any():
-            return
         cell = np.unique(self._cells_at(*places))
         cell = cell[cell < self.is_known.size]
+        is_hole = standing.top_m < 0
         if len(cell) < HOLE_CELLS and not is_hole.any():
             return
         cell = self._crowded(cell)
