@@ -381,14 +381,30 @@ def test_a_no_entry_sign_closes_the_way_for_later_sweeps_and_broken_ones_close_n
     assert [len(path_cost.node.signs.before(at)) for at in (BEGIN_NS, BEGIN_NS + 1)] == [0, 1]
 
 
-def sign_message(name, frame, place):
+def test_a_sign_that_is_seen_again_before_a_sweep_is_worked_on_still_closes_its_way(graph, rng):
+    path_cost = PathCost(graph, mode='replay')
+    signs = graph.peer.create_publisher(Detection3DArray, 'signs', 10)
+    assert graph.wait(lambda: signs.get_subscription_count() == 2)  # the grid's, the limit's
+    path_cost.sensors.move(2)
+    last_ns = BEGIN_NS + PERIOD_NS
+    assert graph.wait(lambda: path_cost.node.assembler.ego.motion(last_ns))
+    for stamp_ns in (BEGIN_NS, last_ns):
+        signs.publish(sign_message('no_entry', 'base_link', (6.0, -1.0, 2.0), stamp_ns))
+    assert graph.wait(lambda: path_cost.node.signs.before(last_ns + 1))
+    path_cost.sensors.play(2, rng, kinds=('PointCloud',))
+    assert graph.wait(lambda: len(graph.heard['path_cost']) == 2)
+    first, second = (messages.cost_grid_from_msg(m).data for m in graph.heard['path_cost'])
+    assert (first == 90).sum() == 0 and (second == 90).sum() > 100
+
+
+def sign_message(name, frame, place, stamp_ns=BEGIN_NS):
     hypothesis = ObjectHypothesisWithPose()
     hypothesis.hypothesis.class_id = name
     detection = Detection3D(results=[hypothesis])
     at = detection.bbox.center.position
     at.x, at.y, at.z = place
     return Detection3DArray(
-        header=messages.header_from(BEGIN_NS, frame), detections=[detection, Detection3D()]
+        header=messages.header_from(stamp_ns, frame), detections=[detection, Detection3D()]
     )
 
 
