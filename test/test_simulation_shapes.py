@@ -5,7 +5,15 @@ from mmperception.geometry import transform_from_yaw
 from mmperception.simulation import people, shapes, vehicles
 from mmperception.simulation.assets import asset, random_colours, STOCK
 from mmperception.simulation.furniture import sign
-from mmperception.simulation.materials import code, GLASS, material_of, PAINT, SIGN_FACE
+from mmperception.simulation.materials import (
+    CLOTH_TOP,
+    code,
+    GLASS,
+    material_of,
+    PAINT,
+    SIGN_FACE,
+    SKIN,
+)
 from mmperception.simulation.mesh import empty_mesh, merge
 import numpy as np
 import pytest
@@ -106,6 +114,58 @@ def test_legs_of_a_walker_are_wide_apart_once_in_half_a_cycle():
         low, high = people.pedestrian(build, phase).extent()
         lengths.append((high - low)[0])
     assert lengths[1] > lengths[0] + 0.25
+
+
+def test_hands_of_folded_arms_meet_before_the_chest():
+    build = people.Build(height_m=1.75, girth=1.0, bag='none', arms='folded')
+    skin = np.asarray(skin_of(people.pedestrian(build, 0.0, swing=0.0)))
+    hands = skin[skin[:, 2] < 1.35]
+    assert hands[:, 0].min() > 0.1
+    assert np.abs(hands[:, 1]).max() < 0.15
+
+
+def test_a_hand_is_at_the_ear_of_who_speaks_into_a_phone():
+    build = people.Build(height_m=1.75, girth=1.0, bag='none', arms='phone')
+    skin = np.asarray(skin_of(people.pedestrian(build, 0.0, swing=0.0)))
+    beside = skin[(skin[:, 2] > 1.5) & (skin[:, 1] > 0.1)]
+    assert len(beside) > 0
+
+
+def skin_of(mesh):
+    return mesh.corners[mesh.material == code(SKIN)].reshape(-1, 3)
+
+
+def test_coat_reaches_from_the_hips_to_above_the_knees():
+    plain = people.Build(height_m=1.75, girth=1.0, bag='none')
+    coat = people.Build(height_m=1.75, girth=1.0, bag='none', coat=True)
+    hems = []
+    for build in (plain, coat):
+        mesh = people.pedestrian(build, 0.0, swing=0.0)
+        hems.append(
+            float(mesh.corners[mesh.material == code(CLOTH_TOP)].reshape(-1, 3)[:, 2].min())
+        )
+    assert hems[0] > 0.7
+    assert 0.45 < hems[1] < 0.6
+
+
+@pytest.mark.parametrize('load', ['panniers', 'crate', 'child'])
+def test_load_lies_over_or_beside_the_rear_wheel(load):
+    build = people.Build(height_m=1.75, girth=1.0, bag='none')
+    plain = people.cyclist(build, 0.0, people.Ride())
+    loaded = people.cyclist(build, 0.0, people.Ride(load=load))
+    carried = loaded.corners[len(plain) :].reshape(-1, 3).numpy()
+    assert len(carried) > 0
+    low, high = carried.min(0), carried.max(0)
+    assert low[0] > -0.9 and high[0] < -0.15
+    assert low[2] > 0.25 and high[2] < 1.5
+    np.testing.assert_allclose(low[1], -high[1], atol=0.02)
+
+
+def test_head_of_who_leans_is_ahead_and_lower():
+    build = people.Build(height_m=1.75, girth=1.0, bag='none')
+    upright = people.cyclist(build, 0.0, people.Ride(lean_rad=0.12)).extent()
+    low = people.cyclist(build, 0.0, people.Ride(lean_rad=0.85)).extent()
+    assert low[1][2] < upright[1][2] - 0.15
 
 
 def test_same_number_of_the_stock_is_the_same_thing():

@@ -9,7 +9,7 @@ in road coordinates, so they follow the road's bends.
 from dataclasses import dataclass, field
 
 from mmperception.geometry import yaw_of
-from mmperception.simulation.assets import asset, NUM_PHASES, standing
+from mmperception.simulation.assets import asset, NUM_PHASES, reach, standing
 from mmperception.simulation.people import STRIDE_M
 import numpy as np
 
@@ -24,6 +24,10 @@ KINDS = {
     'rider': 'cyclist',
     'pusher': 'cyclist',
 }
+# Who is longer in mid-stride; pedals stay between the wheels.
+_WALKING = ('walker', 'child', 'pusher')
+# Whose boxes are drawn with air around them, as much to each side as above.
+_ON_FOOT = ('walker', 'child', 'stander')
 _METRES_PER_CYCLE = {'walker': STRIDE_M, 'child': 0.9, 'rider': 5.0, 'pusher': STRIDE_M}
 
 
@@ -44,7 +48,7 @@ class Actor:
         Its heading from the road's.
     lift_m, slack_m : float
         How far the truth box begins above the ground and ends above the top, by the habit of
-        people who label sweeps.
+        people who label sweeps; around people on foot it is also as much wider on each side.
 
     """
 
@@ -107,8 +111,17 @@ class Actor:
         return int((cycles + self.number * 0.37) * NUM_PHASES) % NUM_PHASES
 
     def box(self, world_from_actor, mesh):
-        """Return centre (3,), size (3,) and yaw of the box around it, in the world."""
+        """
+        Return centre (3,), size (3,) and yaw of the box around it, in the world.
+
+        Labels keep one size for an object from its first to its last sweep (KITTI), so that of a
+        walking person holds the whole stride, also while the legs are side by side.
+        """
         low, high = mesh.extent()
+        if self.stock in _WALKING:
+            low, high = (corner * self.scale for corner in reach(self.stock, self.number))
+        if self.stock in _ON_FOOT:
+            low[:2], high[:2] = low[:2] - self.slack_m, high[:2] + self.slack_m
         low[2], high[2] = self.lift_m, high[2] + self.slack_m
         middle = world_from_actor @ np.append((low + high) / 2, 1.0)
         return middle[:3], high - low, yaw_of(world_from_actor)

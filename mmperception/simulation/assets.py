@@ -43,9 +43,9 @@ STOCK = {
     'post': 3,
     'clutter': 16,
     'building': 36,
-    'walker': 24,
+    'walker': 40,
     'child': 6,
-    'rider': 16,
+    'rider': 40,
     'pusher': 6,
 }
 _WHITE = 4
@@ -104,10 +104,19 @@ def asset(kind, number, phase=0):
 def _person(kind, rng, phase):
     build = people.random_build(rng, is_child=kind == 'child')
     if kind == 'rider':
-        return people.cyclist(build, phase, rng.uniform(1.62, 1.85))
+        return people.cyclist(build, phase, people.random_ride(rng))
     if kind == 'pusher':
         return people.pushed_bicycle(build, phase)
     return people.pedestrian(build, phase)
+
+
+@cache
+def reach(kind, number):
+    """Return the corners (low, high) within which a person of the stock keeps through a cycle."""
+    extents = [asset(kind, number, phase).extent() for phase in range(NUM_PHASES)]
+    return np.min([low for low, _ in extents], axis=0), np.max(
+        [high for _, high in extents], axis=0
+    )
 
 
 def standing(number):

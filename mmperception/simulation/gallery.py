@@ -27,7 +27,7 @@ SHARES = {
     'walker': 0.09,
     'stander': 0.08,
     'child': 0.02,
-    'rider': 0.15,
+    'rider': 0.17,
     'post': 0.06,
     'lamp': 0.03,
     'tree': 0.06,
@@ -91,7 +91,7 @@ def make_gallery(seed):
         direction = azimuth + half
         azimuth += 2 * half
         xy = distance * np.array((np.cos(direction), np.sin(direction)))
-        pose = transform_from_yaw((*xy, -SENSOR_HEIGHT_M), _heading(rng, direction))
+        pose = transform_from_yaw((*xy, -SENSOR_HEIGHT_M), _heading(rng, direction, actor.stock))
         placed.append((actor, mesh, pose, (direction - half, direction + half)))
     return _look(placed, rng)
 
@@ -124,12 +124,15 @@ def _draw(rng, index):
     return actor, mesh, nearest + (MAX_RANGE_M[is_vehicle] - nearest) * share
 
 
-def _heading(rng, direction):
+def _heading(rng, direction, stock):
     """Draw a heading: mostly along or across a street that leads past the sensor."""
     if rng.random() > _STREET_SHARE:
         return rng.uniform(-np.pi, np.pi)
     road = direction - rng.uniform(-0.6, 0.6)
-    return road + rng.choice((0.0, np.pi, np.pi / 2, -np.pi / 2), p=(0.4, 0.4, 0.1, 0.1))
+    # Riders cross as often as they ride along: from the side they look like nothing else.
+    along = 0.25 if stock == 'rider' else 0.4
+    shares = (along, along, 0.5 - along, 0.5 - along)
+    return road + rng.choice((0.0, np.pi, np.pi / 2, -np.pi / 2), p=shares)
 
 
 def _look(placed, rng):

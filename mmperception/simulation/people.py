@@ -32,12 +32,41 @@ STRIDE_M = 1.45
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """How a person looks: `height_m`, `girth` (1 is average), `bag` none, backpack or handbag."""
+    """
+    How a person looks.
+
+    `girth` 1 is average; `bag` is none, backpack or handbag; `arms` swing, phone (one hand at the
+    ear), folded or pockets.
+    """
 
     height_m: float
     girth: float
     bag: str
     skirt: bool = False
+    coat: bool = False
+    arms: str = 'swing'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ride:
+    """
+    How somebody rides: `lean_rad` of the trunk, and the `load` of the bicycle.
+
+    `load` is none, panniers (beside the rear wheel), crate (on the rack) or child (behind).
+    """
+
+    length_m: float = 1.72
+    lean_rad: float = 0.42
+    load: str = 'none'
+
+
+def random_ride(rng):
+    """Draw a ride: from upright on a loaded city bicycle to low on a racing one."""
+    return Ride(
+        length_m=float(rng.uniform(1.62, 1.85)),
+        lean_rad=float(rng.uniform(0.12, 0.85)),
+        load=str(rng.choice(('none', 'panniers', 'crate', 'child'), p=(0.55, 0.22, 0.13, 0.1))),
+    )
 
 
 def random_build(rng, is_child=False):
@@ -48,6 +77,8 @@ def random_build(rng, is_child=False):
         girth=float(rng.uniform(0.88, 1.25)),
         bag=str(rng.choice(('none', 'backpack', 'handbag'), p=(0.6, 0.2, 0.2))),
         skirt=bool(rng.random() < 0.12),
+        coat=bool(rng.random() < 0.2),
+        arms=str(rng.choice(('swing', 'phone', 'folded', 'pockets'), p=(0.7, 0.1, 0.08, 0.12))),
     )
 
 
@@ -73,6 +104,7 @@ def pedestrian(build, phase, swing=1.0):
     h = build.height_m
     hip_height = 0.50 * h
     parts = _trunk(build, (0.0, 0.0, hip_height), (0.02 * h, 0.0, 0.82 * h))
+    parts += _coat(build, hip_height)
     for side in (1, -1):
         angle = 2 * np.pi * phase + (0 if side == 1 else np.pi)
         hip = np.array((0.0, side * 0.052 * h, hip_height))
@@ -83,12 +115,36 @@ def pedestrian(build, phase, swing=1.0):
         parts += _leg(build, (hip, knee, ankle), _lean(thigh - bend + np.pi / 2))
         shoulder = np.array((0.015 * h, side * 0.105 * h * build.girth**0.5, 0.80 * h))
         arm = -swing * 0.40 * np.sin(angle)
-        elbow = shoulder + 0.165 * h * _lean(arm) + (0, side * 0.03 * h, 0)
-        hand = elbow + 0.15 * h * _lean(arm + 0.15 + 0.35 * swing)
-        parts += _arm(build, (shoulder, elbow, hand))
+        parts += _arm(build, (shoulder, *_arm_joints(build, shoulder, side, arm, swing)))
     parts += _luggage(build)
     mesh = merge(parts)
     return mesh.transformed(transform_from_yaw((0, 0, -mesh.extent()[0][2]), 0.0))
+
+
+def _arm_joints(build, shoulder, side, angle, swing):
+    """Return elbow and hand of one arm, by what the person does with it."""
+    h = build.height_m
+    if build.arms == 'folded':
+        elbow = shoulder + h * np.array((0.03, side * 0.03, -0.155))
+        return elbow, elbow + h * np.array((0.105, side * -0.095, 0.045))
+    if build.arms == 'pockets':
+        elbow = shoulder + h * np.array((-0.045, side * 0.055, -0.145))
+        return elbow, elbow + h * np.array((0.05, side * -0.05, -0.13))
+    if build.arms == 'phone' and side == 1:
+        elbow = shoulder + h * np.array((0.09, 0.035, -0.12))
+        return elbow, shoulder + h * np.array((0.03, -0.04, 0.10))
+    elbow = shoulder + 0.165 * h * _lean(angle) + (0, side * 0.03 * h, 0)
+    return elbow, elbow + 0.15 * h * _lean(angle + 0.15 + 0.35 * swing)
+
+
+def _coat(build, hip_height):
+    """Return the skirts of a coat, from the hips to the knees."""
+    if not build.coat:
+        return []
+    h, girth = build.height_m, build.girth
+    cloth = np.array([(0.100, 0.080), (0.120, 0.105)]) * h * girth**0.7
+    waist, hem = (0.0, 0.0, hip_height + 0.03 * h), (0.0, 0.0, hip_height - 0.19 * h)
+    return [tube([waist, hem], cloth, code(CLOTH_TOP), sides=8)]
 
 
 def _lean(angle):
@@ -177,18 +233,20 @@ def bicycle(length_m=1.72, basket=False):
     return merge(parts)
 
 
-def cyclist(build, phase, length_m=1.72):
+def cyclist(build, phase, ride=None):
     """
     Return the mesh of a person riding.
 
-    `phase` 0..1 through a turn of the pedals; see `pedestrian` for the frame.
+    `phase` 0..1 through a turn of the pedals; `ride` a `Ride`, by default an unloaded one; see
+    `pedestrian` for the frame.
     """
+    ride = ride or Ride()
     h = build.height_m
     hip = np.array((-0.20, 0, 0.97))
-    lean = 0.42
-    neck = hip + 0.32 * h * np.array((np.sin(lean), 0, np.cos(lean)))
-    grip = np.array((length_m / 2 - 0.59, 0, 1.03))
-    parts = [bicycle(length_m, basket=build.bag == 'handbag'), *_trunk(build, hip, neck)]
+    up = np.array((np.sin(ride.lean_rad), 0, np.cos(ride.lean_rad)))
+    neck = hip + 0.32 * h * up
+    grip = np.array((ride.length_m / 2 - 0.59, 0, 1.03))
+    parts = [bicycle(ride.length_m, basket=build.bag == 'handbag'), *_trunk(build, hip, neck)]
     for side in (1, -1):
         angle = 2 * np.pi * phase + (0 if side == 1 else np.pi)
         pedal = np.array((-0.08, side * 0.11, 0.28)) + 0.17 * _lean(angle)
@@ -201,9 +259,33 @@ def cyclist(build, phase, length_m=1.72):
         elbow = _bend(shoulder, hand, (0.17 * h, 0.17 * h), forward=-1)
         parts += _arm(build, (shoulder, elbow, hand))
     if build.bag == 'backpack':
-        middle = (hip + 2 * neck) / 3 + (-0.13, 0, 0.02)
-        parts.append(box(middle, (0.15, 0.28, 0.36), code(CLOTH_TOP, 5)))
-    return merge(parts)
+        back = np.array((-up[2], 0, up[0]))
+        parts.append(
+            box((hip + 2 * neck) / 3 + 0.14 * back, (0.15, 0.28, 0.36), code(CLOTH_TOP, 5))
+        )
+    return merge(parts + _load(ride))
+
+
+def _load(ride):
+    """Return what the bicycle carries over or beside its rear wheel."""
+    hub = np.array((0.347 - ride.length_m / 2, 0, 0.335))
+    if ride.load == 'panniers':
+        return [
+            box(hub + (-0.05, side * 0.16, 0.18), (0.33, 0.15, 0.34), code(CLOTH_TOP, 5))
+            for side in (1, -1)
+        ]
+    if ride.load == 'crate':
+        return [box(hub + (-0.02, 0, 0.56), (0.38, 0.30, 0.26), code(BIN))]
+    if ride.load == 'child':
+        small = Build(height_m=0.95, girth=1.1, bag='none')
+        seat = hub + (0.0, 0, 0.53)
+        feet = [seat + (0.14, side * 0.14, -0.28) for side in (1, -1)]
+        return [
+            box(seat + (-0.15, 0, 0.18), (0.05, 0.30, 0.42), code(BIN)),
+            *_trunk(small, seat, seat + (0.0, 0, 0.33)),
+            *(tube([seat, foot], 0.05, code(CLOTH_BOTTOM)) for foot in feet),
+        ]
+    return []
 
 
 def _bend(start, end, lengths, forward):

@@ -69,6 +69,7 @@ def fill_road(traffic, ego_station, ego_speed):
         place = (station, lane + rng.normal(0, 0.25))
         traffic.add(_vehicle(rng), place, (-rng.uniform(0.0, 14), 0.0))
     _riders(traffic, ego_station)
+    _crossing_riders(traffic, ego_station)
     _crossing_people(traffic, ego_station)
     _side_traffic(traffic)
 
@@ -83,6 +84,15 @@ def _riders(traffic, ego_station):
         direction = rng.choice((-1, 1), p=(0.35, 0.65))
         lateral = -direction * (section.lane - rng.uniform(0.3, 1.1))
         traffic.add('rider', (station, lateral), (direction * rng.uniform(2.5, 7), 0.0))
+
+
+def _crossing_riders(traffic, ego_station):
+    """Riders seen from the side: beyond ten metres those along the street never are."""
+    rng, section = traffic.rng, traffic.layout.road.section
+    for station in ego_station + rng.uniform(-15, 50, rng.poisson(0.8)):
+        direction, speed = rng.choice((-1, 1)), rng.uniform(1.5, 6)
+        lateral = rng.uniform(-1.3, 1.3) * section.lane
+        traffic.add('rider', (station, lateral), (rng.normal(0, 1.0), direction * speed))
 
 
 def _crossing_people(traffic, ego_station):
