@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+from mmperception.checkpoint import load_network, save_network
 from mmperception.decode import decode_boxes
 from mmperception.geometry import points_in_boxes
 from mmperception.network.lidar import point_features
@@ -256,6 +257,23 @@ def test_killed_run_resumes_where_it_was(tmp_path):
     second.run(lambda step, parts: None)
     for name, value in whole.average.items():
         assert torch.allclose(second.average[name].float(), value.float(), atol=1e-5), name
+
+
+@needs_new_torch
+def test_a_fixed_camera_branch_stays_to_the_bit_while_all_else_learns(tmp_path):
+    start = tmp_path / 'start.safetensors'
+    save_network(start, PerceptionNetwork(TrainConfig().network), {})
+    scene = replace(make_scene(), pixels=make_scene().pixels[:32])
+    train = TrainConfig(steps=2, batch_size=1, window_m=(12.8, 12.8), workers=0, start=str(start),
+                        camera_fixed=True, camera_batches=1.0)  # fmt: skip
+    Trainer(train, tmp_path / 'run', [scene]).run(lambda step, parts: None)
+    before = load_network(start)[0].state_dict()
+    after = load_network(tmp_path / 'run' / 'weights.safetensors')[0].state_dict()
+    for name, value in after.items():
+        if name.startswith(('trunk.', 'camera_head.')):
+            assert torch.equal(before[name], value), name
+    learnt = [name for name in after if name.startswith(('backbone.', 'bev_head.'))]
+    assert not all(torch.equal(before[name], after[name]) for name in learnt)
 
 
 def test_settled_statistics_are_those_of_the_real_scenes():

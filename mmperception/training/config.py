@@ -43,6 +43,8 @@ class TrainConfig:
         is then a number of boxes.
     camera_alone : bool
         Train the camera branch alone, on images; the other parts of `start` stay as they are.
+    camera_fixed : bool
+        The camera branch of `start` stays as it is, and all else learns beside it.
     bank_batches : int
         Batches of four scenes that the network looks at for what is trained on its boxes.
     steps, batch_size : int
@@ -80,6 +82,7 @@ class TrainConfig:
     refine: bool = False
     check_images: bool = False
     camera_alone: bool = False
+    camera_fixed: bool = False
     bank_batches: int = 400
     steps: int = 6000
     minutes: float = 0.0
@@ -106,6 +109,10 @@ class TrainConfig:
         alone = [n for n in ('refine', 'check_images', 'camera_alone') if getattr(self, n)]
         if len(alone) > 1:
             raise ValueError(f'{" and ".join(alone)}: one part is trained alone at a time')
+        if self.camera_fixed and alone:
+            raise ValueError(f'camera_fixed: {alone[0]} trains one part alone already')
+        if self.camera_fixed and not self.start:
+            raise ValueError('camera_fixed: needs start, the weights that the branch comes from')
         if self.refine and not self.start:
             raise ValueError('refine: needs start, the weights of the first stage')
         if self.check_images and not self.start:

@@ -92,8 +92,14 @@ class Trainer:
         self._begun_s = time.monotonic()
 
     def trained_parts(self):
-        """Return the parts of the network that learn: all of it."""
-        return [self.network]
+        """Return the parts of the network that learn."""
+        if not self.train.camera_fixed:
+            return [self.network]
+        return [part for part in self.network.children() if part not in self._fixed(self.network)]
+
+    def _fixed(self, network):
+        """Return the parts that stay as `start` has them."""
+        return [network.trunk, network.camera_head] if self.train.camera_fixed else []
 
     def run(self, on_step):
         """
@@ -141,6 +147,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group['lr'] = self.train.learning_rate * rate(self.progress)
         self.network.train()
+        for part in self._fixed(self.network):
+            part.eval()
         loss, parts = self.one_loss(batch, targets)
         if not math.isfinite(loss.item()):
             raise ValueError(f'training: the loss is not finite at step {self.step}: {parts}')
@@ -264,7 +272,8 @@ class Trainer:
 
     def settle(self, network):
         """Take the statistics of the finished network's batch norms from real scenes."""
-        settle_batch_norm(network, self.batches.real, self.batches.window(0))
+        fixed = self._fixed(network)
+        settle_batch_norm(network, self.batches.real, self.batches.window(0), fixed)
 
 
 def rate(progress):

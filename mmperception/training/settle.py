@@ -15,7 +15,7 @@ MAX_SCENES, SCENES_PER_BATCH = 64, 4
 
 
 @torch.no_grad()
-def settle_batch_norm(network, scenes, grid):
+def settle_batch_norm(network, scenes, grid, fixed=()):
     """
     Take the statistics of all batch norms again; weights stay as they are.
 
@@ -27,12 +27,16 @@ def settle_batch_norm(network, scenes, grid):
         Real ones, not augmented; at most `MAX_SCENES`, evenly drawn. None: nothing happens.
     grid : BevGrid
         The training window ahead.
+    fixed : sequence of nn.Module
+        Parts of it whose statistics stay.
 
     """
     network.eval()
     if not scenes:
         return
-    norms = [m for m in network.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    kept = {module for part in fixed for module in part.modules()}
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+    norms = [m for m in network.modules() if isinstance(m, kinds) and m not in kept]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
