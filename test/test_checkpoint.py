@@ -128,7 +128,12 @@ def test_an_exported_file_names_the_data_of_both_stages_and_no_folder(tmp_path, 
     checkpoint.save_network(tmp_path / 'run.safetensors', network, facts)
     out = tmp_path / 'release.safetensors'
     arguments = argparse.Namespace(
-        weights=tmp_path / 'run.safetensors', out=out, second=None, float16=False, force=False
+        weights=tmp_path / 'run.safetensors',
+        out=out,
+        second=None,
+        check=None,
+        float16=False,
+        force=False,
     )
     assert export.run(arguments) == 0
     _, metadata = checkpoint.load_network(out)
@@ -150,6 +155,7 @@ def test_an_exported_file_may_take_its_second_stage_from_another(tmp_path):
         weights=paths[0],
         out=tmp_path / 'release.safetensors',
         second=paths[1],
+        check=None,
         float16=False,
         force=False,
     )
@@ -165,3 +171,34 @@ def test_an_exported_file_may_take_its_second_stage_from_another(tmp_path):
     arguments.force = True
     with pytest.raises(ValueError, match='no second stage'):
         export.run(arguments)
+
+
+def test_an_exported_file_takes_an_image_check_only_of_its_own_camera_branch(tmp_path):
+    paths = [tmp_path / f'{name}.safetensors' for name in ('plain', 'same', 'other')]
+    plain = PerceptionNetwork(NetworkConfig(refine=True))
+    checked = [PerceptionNetwork(NetworkConfig(check_images=True)) for _ in range(2)]
+    checked[0].trunk.load_state_dict(plain.trunk.state_dict())
+    checked[0].camera_head.load_state_dict(plain.camera_head.state_dict())
+    for path, network in zip(paths, (plain, *checked), strict=True):
+        checkpoint.save_network(path, network, {'check_images': f'{{"seed": "{path.stem}"}}'})
+    arguments = argparse.Namespace(
+        weights=paths[0],
+        out=tmp_path / 'release.safetensors',
+        second=None,
+        check=paths[1],
+        float16=False,
+        force=False,
+    )
+    assert export.run(arguments) == 0
+    joined, metadata = checkpoint.load_network(arguments.out)
+    for name, value in joined.image_check.state_dict().items():
+        assert torch.equal(value, checked[0].image_check.state_dict()[name]), name
+    name = 'heat.0.0.weight'
+    assert torch.equal(joined.bev_head.state_dict()[name], plain.bev_head.state_dict()[name])
+    assert joined.refiner is not None
+    assert json.loads(metadata['check_images'])['seed'] == 'same'
+    arguments.force = True
+    for path, words in ((paths[2], 'another camera branch'), (paths[0], 'no image check')):
+        arguments.check = path
+        with pytest.raises(ValueError, match=words):
+            export.run(arguments)

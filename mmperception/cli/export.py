@@ -26,6 +26,9 @@ def add_arguments(parser):
         help='weights whose second stage and image check are taken instead of its own',
     )
     parser.add_argument(
+        '--check', type=Path, help='weights whose image check is taken instead of its own'
+    )
+    parser.add_argument(
         '--float16', action='store_true', help='store the numbers in half the room'
     )
     parser.add_argument('--force', action='store_true', help='overwrite an existing file')
@@ -42,6 +45,8 @@ def run(args):
         network, metadata = checkpoint.load_network(args.weights)
         if args.second:
             network, metadata = _with_second_stage(network, metadata, args.second)
+        if args.check:
+            network, metadata = _with_check(network, metadata, args.check)
         facts = _facts(metadata)
     checkpoint.save_network(args.out, network, {**metadata, **facts}, args.float16)
     print(f'{args.out.resolve()}: SHA-256 {hashlib.sha256(args.out.read_bytes()).hexdigest()}')
@@ -49,18 +54,47 @@ def run(args):
 
 
 def _with_second_stage(first, metadata, path):
-    """Return the network and facts of a first stage with the second stage of another file."""
+    """Return the network and facts of a first stage with what another file adds to its own."""
     other, facts = checkpoint.load_network(path)
     if other.refiner is None:
         raise ValueError(f'--second: {path} has no second stage')
-    network = PerceptionNetwork(
-        replace(first.config, refine=True, check_images=other.image_check is not None)
-    )
-    parts = {n: v for n, v in first.state_dict().items() if not n.startswith(ADDED_PARTS)}
-    second = {n: v for n, v in other.state_dict().items() if n.startswith(ADDED_PARTS)}
-    network.load_state_dict(parts | second)
-    known = ('refine', 'check_images')
-    return network, metadata | {n: v for n, v in facts.items() if n.startswith(known)}
+    config = replace(first.config, refine=True, check_images=other.image_check is not None)
+    first = {n: v for n, v in first.state_dict().items() if not n.startswith(ADDED_PARTS)}
+    network = _joined(config, first, other, ADDED_PARTS)
+    return network, metadata | _facts_about(('refine', 'check_images'), facts)
+
+
+def _with_check(network, metadata, path):
+    """Return the network and its facts with the image check of another file."""
+    other, facts = checkpoint.load_network(path)
+    if other.image_check is None:
+        raise ValueError(f'--check: {path} has no image check')
+    if not _has_same_camera(network, other):
+        raise ValueError(
+            f'--check: {path} was trained on another camera branch: train a check for this one'
+        )
+    config = replace(network.config, check_images=True)
+    network = _joined(config, network.state_dict(), other, ('image_check.',))
+    return network, metadata | _facts_about(('check_images',), facts)
+
+
+def _joined(config, state, other, prefixes):
+    """Return a network of the values in `state`, and of `other` those that begin so."""
+    network = PerceptionNetwork(config)
+    added = {n: v for n, v in other.state_dict().items() if n.startswith(prefixes)}
+    network.load_state_dict(state | added)
+    return network
+
+
+def _facts_about(parts, facts):
+    return {name: value for name, value in facts.items() if name.startswith(parts)}
+
+
+def _has_same_camera(one, other):
+    """Tell whether two networks see the same in an image, to the bit."""
+    mine, theirs = one.state_dict(), other.state_dict()
+    names = [name for name in mine if name.startswith(('trunk.', 'camera_head.'))]
+    return all(name in theirs and mine[name].equal(theirs[name]) for name in names)
 
 
 def _is_of_signs(path):
