@@ -21,8 +21,8 @@ import torch
 WEIGHTS_FOLDER = Path(__file__).parent / 'weights'
 # SHA-256 of the files that ship with the package.
 SHIPPED = {
-    'street': '91116131a4c63c6622528f0e042e503a78e9e35ff34f82d645f42b5a1c40d82c',
-    'simulated': '0d169cc2c33a4df3044e4e4cd115600953d3fb2348088cf3c6f4ddb262a189ff',
+    'street': '11d9fb97c0016a05baf8227b2d65376bf7a9e5acb133051eb4c492bf0463a5e7',
+    'simulated': 'a13a624fc7199d1e3f4468bc3a21648ef8a52de635e5a9fe8dd2f405a83167c5',
     'sign_detector': '50b03b308f7a63869ae8f52a19f6315dcbd40c4c0534bb33a529f9f26ebdc51f',
     'sign_classifier': 'cef353694d29d4bbf02bbe28cffe3579d2704bbcdb567c4b9eb47749e13132e7',
     'sign_detector_drawn': 'b88e9cb31021876a59b0b68827d285a05deecffe15689c1fae532f669a8a52bc',
